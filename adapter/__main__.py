@@ -1,0 +1,5 @@
+"""``python -m adapter`` starts the adapter."""
+
+from adapter.server import main
+
+main()

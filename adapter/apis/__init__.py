@@ -1,0 +1,6 @@
+"""The documented APIs."""
+
+from adapter.apis import paddleocr_service, sagemaker_endpoint
+from adapter.apis.base import Api
+
+APIS: tuple[Api, ...] = (sagemaker_endpoint.API, paddleocr_service.API)

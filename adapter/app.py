@@ -1,0 +1,102 @@
+"""The application: the documented APIs over one recognizer, behind one set of rules."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from adapter.apis import APIS
+from adapter.apis.base import Api, Services
+from adapter.errors import InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
+from adapter.gate import Gate
+from adapter.middleware import BodyLimit, Guard, Observer
+from adapter.recognizer import Recognizer
+from adapter.settings import Settings
+from adapter.triton import Triton
+
+
+class _State(TypedDict):
+    services: Services
+
+
+def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> FastAPI:
+    """The adapter, ready for an ASGI server; without `settings` they come from the environment."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
+        triton = Triton(settings.triton_target, settings.request_timeout)
+        recognizer = Recognizer(triton, Gate(settings.max_in_flight, settings.max_waiting))
+        try:
+            yield {"services": Services(settings, triton, recognizer)}
+        finally:
+            await triton.close()
+
+    def api_of(path: str) -> Api | None:
+        return next((api for api in apis if api.owns(path)), None)
+
+    def render(path: str, error: ServiceError) -> Response:
+        api = api_of(path)
+        return api.render_error(error) if api else _render_error(error)
+
+    def body_limit(path: str) -> tuple[int, str]:
+        api = api_of(path)
+        if api is None:
+            return 0, "this path takes none"
+        limit = api.file_limit(settings)
+        return limit.body, f"what a file of {limit.size} bytes, {limit.setting}, can need"
+
+    def finished(scope: Scope, status: int, seconds: float) -> None:
+        pass
+
+    app = FastAPI(title="Triton OCR server", version="0.1.0", lifespan=lifespan)
+    # The one added last is met first.
+    app.add_middleware(BodyLimit, limit=body_limit)
+    app.add_middleware(Guard, timeout=settings.request_timeout, render=render)
+    app.add_middleware(Observer, finished=finished)
+    for kind in (ServiceError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _handler(render))
+    for api in apis:
+        app.include_router(_at_root(api), tags=[api.title])
+        app.include_router(api.router, prefix=api.prefix, tags=[api.title])
+    return app
+
+
+def _at_root(api: Api) -> APIRouter:
+    router = APIRouter()
+    router.routes.extend(route for route in api.router.routes if getattr(route, "path", None) in api.root_paths)
+    return router
+
+
+def _handler(render: Callable[[str, ServiceError], Response]) -> Callable[[Request, Exception], Response]:
+    def handle(request: Request, error: Exception) -> Response:
+        return render(request.scope["path"], _as_service_error(request, error))
+
+    return handle
+
+
+def _as_service_error(request: Request, error: Exception) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return InvalidRequestError("; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()))
+    assert isinstance(error, HTTPException)  # noqa: S101 - the three kinds registered above
+    # FastAPI wraps what goes wrong while it reads a body, a refusal by the body's limit among it.
+    if isinstance(error.__cause__, ServiceError):
+        return error.__cause__
+    match error.status_code:
+        case 404:
+            return NotFoundError(f"there is nothing at {request.scope['path']}")
+        case 405:
+            allow = (error.headers or {}).get("Allow", "")
+            return MethodNotAllowedError(f"{request.scope['path']} takes {allow} only", allow)
+    return InvalidRequestError(str(error.detail))
+
+
+def _render_error(error: ServiceError) -> Response:
+    return JSONResponse({"error": error.message}, error.status, dict(error.headers))

@@ -1,0 +1,181 @@
+"""What every request passes through on its way to a route, outermost first: `Observer`, `Guard`, `BodyLimit`.
+
+They are plain ASGI applications. Starlette's BaseHTTPMiddleware puts a queue of its own between the client and the
+route: it hides the client's leaving, and it hands the request on before its body can be measured as it arrives.
+"""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from adapter.context import request_id
+from adapter.errors import DeadlineExceededError, InternalError, InvalidRequestError, ServiceError, TooLargeError
+
+logger = logging.getLogger(__name__)
+
+Renderer = Callable[[str, ServiceError], Response]
+"""A failure of a request for a path, in the form of the API that the path belongs to."""
+
+# A client may name its request, in characters that are safe in a log line and in a header.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+# Nobody is there to receive it; the log and the metrics want a number, and nginx has made this one common.
+_CLIENT_LEFT = 499
+
+
+class Observer:
+    """Names the request, and logs and counts it when it is done."""
+
+    def __init__(self, app: ASGIApp, finished: Callable[[Scope, int, float], None]) -> None:
+        """`finished` is told the request's scope, the answer's status and the seconds that it took."""
+        self._app = app
+        self._finished = finished
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        start = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        token = request_id.set(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        status = _CLIENT_LEFT
+
+        async def named_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id.get()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named_send)
+        finally:
+            seconds = time.perf_counter() - start
+            self._finished(scope, status, seconds)
+            fields = {
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "seconds": round(seconds, 4),
+                "client": (scope.get("client") or ("",))[0],
+            }
+            logger.info("request", extra={"fields": fields})
+            request_id.reset(token)
+
+
+class Guard:
+    """Ends a request at its deadline or when its client leaves, and answers every failure that comes this far.
+
+    The work runs as a task of its own and ends by cancellation, which reaches the call to Triton that it awaits.
+    """
+
+    def __init__(self, app: ASGIApp, timeout: float, render: Renderer) -> None:
+        self._app = app
+        self._timeout = timeout
+        self._render = render
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        exchange = _Exchange(receive, send)
+        work = asyncio.ensure_future(self._app(scope, exchange.receive, exchange.send))
+        left = asyncio.ensure_future(exchange.client_left())
+        try:
+            await asyncio.wait({work, left}, timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)
+            if left.done() and exchange.answered:
+                # An answered request looks like one whose client left; let the application tidy up.
+                await asyncio.wait({work}, timeout=self._timeout)
+            if not work.done() and left.done():
+                return
+            error = self._failure(work)
+        finally:
+            work.cancel()
+            left.cancel()
+            await asyncio.gather(work, left, return_exceptions=True)
+        if error is not None and not exchange.started:
+            await self._render(scope["path"], error)(scope, receive, send)
+
+    def _failure(self, work: "asyncio.Future[None]") -> ServiceError | None:
+        if not work.done():
+            return DeadlineExceededError(f"the request was not done within {self._timeout:g} s")
+        error = work.exception()
+        if error is None or isinstance(error, ServiceError):
+            return error
+        logger.error("a request failed", exc_info=error)
+        return InternalError("internal error")
+
+
+class _Exchange:
+    """Both directions of one request, with an eye on the client.
+
+    ASGI tells that a client has left only to those who ask for the next part of the request. As long as the
+    application reads the body it asks by itself; afterwards `client_left` asks in its stead.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._body_read = asyncio.Event()
+        self._left = asyncio.Event()
+        self.started = False
+        self.answered = False
+
+    async def receive(self) -> Message:
+        if self._body_read.is_set():
+            await self._left.wait()
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._left.set()
+        if not message.get("more_body", False):
+            self._body_read.set()
+        return message
+
+    async def send(self, message: Message) -> None:
+        self.started = True
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.answered = True
+        await self._send(message)
+
+    async def client_left(self) -> None:
+        """Return when the client has left, or has its whole answer."""
+        await self._body_read.wait()
+        while not self._left.is_set():
+            if (await self._receive())["type"] == "http.disconnect":
+                self._left.set()
+
+
+class BodyLimit:
+    """Refuses a body over the limit: before a byte of it is read where its length is declared, else as it arrives."""
+
+    def __init__(self, app: ASGIApp, limit: Callable[[str], tuple[int, str]]) -> None:
+        """`limit` gives, for a path, the bytes that a body may have, and says in words where they come from."""
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        limit, origin = self._limit(scope["path"])
+        refusal = TooLargeError(f"the request's body is larger than {limit} bytes ({origin})")
+        declared = Headers(scope=scope).get("content-length", "0")
+        if not declared.isdecimal():
+            raise InvalidRequestError("the header Content-Length is not a number")
+        if int(declared) > limit:
+            raise refusal
+        received = 0
+
+        async def limited_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise refusal
+            return message
+
+        await self._app(scope, limited_receive, send)

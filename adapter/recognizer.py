@@ -1,0 +1,132 @@
+"""Reading a picture: what every OCR API calls."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from adapter.gate import Gate
+from adapter.triton import Triton
+
+MODEL = "ocr_ensemble"
+MODELS = ("det_onnx", "cls_onnx", "rec_onnx", MODEL)
+
+Point = tuple[float, float]
+Quad = tuple[Point, Point, Point, Point]
+
+
+@dataclass(frozen=True)
+class RecognitionOptions:
+    """The options of one reading, under the names of the model's inputs; None leaves the model's default.
+
+    A value out of range is the model's to refuse: it raises `InvalidRequestError`, which names it.
+    """
+
+    profile: str | None = None
+    use_det: bool | None = None
+    use_cls: bool | None = None
+    use_rec: bool | None = None
+    return_word_box: bool | None = None
+    det_thresh: float | None = None
+    box_thresh: float | None = None
+    unclip_ratio: float | None = None
+    text_score: float | None = None
+    max_side: int | None = None
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word, or a single character of a script without spaces."""
+
+    text: str
+    score: float
+    quad: Quad
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of text. `quad` is in pixels of the upright picture, from the text's upper left corner, clockwise."""
+
+    text: str
+    score: float
+    quad: Quad
+    box_score: float
+    angle: int
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was read off one picture: its lines in reading order, its upright size in pixels, and seconds per stage."""
+
+    lines: tuple[Line, ...]
+    width: int
+    height: int
+    times: Mapping[str, float]
+    profile: str
+
+
+class Recognizer:
+    """Reads pictures through Triton, in the turn that the gate gives them."""
+
+    def __init__(self, triton: Triton, gate: Gate) -> None:
+        self._triton = triton
+        self._gate = gate
+
+    async def read(self, picture: bytes, options: RecognitionOptions) -> Page:
+        """Read an encoded picture (JPEG, PNG, BMP, TIFF, WebP, GIF).
+
+        Raises `BusyError` when the queue is full, and whatever `Triton.infer` raises.
+        """
+        inputs = _tensors(picture, options)
+        async with self._gate.enter():
+            outputs = await self._triton.infer(MODEL, inputs)
+        return _page(outputs)
+
+
+_DTYPES: dict[type, type] = {str: np.object_, bool: np.bool_, float: np.float32, int: np.int32}
+
+
+def _tensors(picture: bytes, options: RecognitionOptions) -> dict[str, np.ndarray]:
+    tensors = {"image": np.array([picture], np.object_)}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if value is not None:
+            dtype = _DTYPES[type(value)]
+            tensors[field.name] = np.array([value.encode() if isinstance(value, str) else value], dtype)
+    return tensors
+
+
+def _page(outputs: Mapping[str, np.ndarray]) -> Page:
+    lines = zip(
+        outputs["texts"],
+        outputs["scores"].tolist(),
+        outputs["boxes"].tolist(),
+        outputs["box_scores"].tolist(),
+        outputs["angles"].tolist(),
+        outputs["words"],
+        strict=True,
+    )
+    width, height = outputs["size"].tolist()
+    return Page(
+        lines=tuple(
+            Line(text.decode(), score, _quad(box), box_score, angle, _words(words))
+            for text, score, box, box_score, angle, words in lines
+        ),
+        width=width,
+        height=height,
+        times=json.loads(outputs["times"][0]),
+        profile=outputs["profile_used"][0].decode(),
+    )
+
+
+def _words(encoded: bytes) -> tuple[Word, ...]:
+    if not encoded:
+        return ()
+    return tuple(Word(word["text"], word["score"], _quad(word["quad"])) for word in json.loads(encoded))
+
+
+def _quad(points: list[list[float]]) -> Quad:
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = points
+    return ((x0, y0), (x1, y1), (x2, y2), (x3, y3))

@@ -1,0 +1,113 @@
+"""The one place that talks to Triton: tensors in, tensors out, and its failures as our types."""
+
+import asyncio
+import re
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from tritonclient.grpc import InferInput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from adapter.context import request_id
+from adapter.errors import (
+    DeadlineExceededError,
+    InternalError,
+    InvalidRequestError,
+    ModelUnavailableError,
+    ServiceError,
+    TooLargeError,
+    TritonUnavailableError,
+    UnreadableImageError,
+)
+
+_CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A proxy of the environment is for the web, not for the server next door.
+    ("grpc.enable_http_proxy", 0),
+    # How long a connection may take to be made (gRPC names it so), and how soon a lost one is tried again: calls fail
+    # within a second while Triton is away and succeed within a second of its return.
+    ("grpc.min_reconnect_backoff_ms", 800),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 800),
+]
+
+# The ensemble marks the faults of the caller's making with a word in brackets, since a Triton error carries no more
+# than a status and a text.
+_CALLERS_FAULT: dict[str, type[ServiceError]] = {
+    "invalid_argument": InvalidRequestError,
+    "unreadable_image": UnreadableImageError,
+    "too_large": TooLargeError,
+}
+_MARKED = re.compile(rf"\[({'|'.join(_CALLERS_FAULT)})\] (.*)", re.DOTALL)
+
+
+class Triton:
+    """A Triton server, over gRPC. Must be made inside the running event loop.
+
+    Cancelling a task that awaits a call cancels the call in Triton too.
+    """
+
+    def __init__(self, target: str, timeout: float) -> None:
+        """`target` is host:port; `timeout`, in seconds, bounds every call."""
+        self._target = target
+        self._timeout = timeout
+        self._client = InferenceServerClient(target, channel_args=_CHANNEL_OPTIONS)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def infer(self, model: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run `model` once: its inputs by name, its outputs by name (BYTES tensors are arrays of `bytes`).
+
+        Raises `InvalidRequestError`, `UnreadableImageError` or `TooLargeError` where the model says that the caller is
+        at fault; `TritonUnavailableError`, within a second, when Triton is away; `ModelUnavailableError`;
+        `DeadlineExceededError`; `InternalError`.
+        """
+        tensors = []
+        for name, array in inputs.items():
+            tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+            tensor.set_data_from_numpy(array)
+            tensors.append(tensor)
+        try:
+            result = await self._client.infer(model, tensors, request_id=request_id.get(), client_timeout=self._timeout)
+        except InferenceServerException as error:
+            raise self._translated(error, model) from error
+        return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+
+    async def ready(self, models: Collection[str], timeout: float) -> bool:
+        """Whether Triton is ready, and every one of `models` too, in all the versions that it was told to load.
+
+        Answers within `timeout` seconds, whatever becomes of Triton.
+        """
+        try:
+            return await asyncio.wait_for(self._ready(models), timeout)
+        except (InferenceServerException, asyncio.TimeoutError):
+            return False
+
+    async def _ready(self, models: Collection[str]) -> bool:
+        if not await self._client.is_server_ready(client_timeout=self._timeout):
+            return False
+        index = await self._client.get_model_repository_index(client_timeout=self._timeout)
+        states: dict[str, list[bool]] = {model: [] for model in models}
+        for entry in index.models:
+            if entry.name in states and not (entry.state == "UNAVAILABLE" and entry.reason == "unloaded"):
+                states[entry.name].append(entry.state == "READY")
+        return all(versions and all(versions) for versions in states.values())
+
+    def _translated(self, error: InferenceServerException, model: str) -> ServiceError:
+        message = error.message() or ""
+        marked = _MARKED.match(message)
+        if marked:
+            return _CALLERS_FAULT[marked[1]](marked[2])
+        match error.status():
+            case "StatusCode.UNAVAILABLE" if model in message:
+                return ModelUnavailableError(f"the model {model!r} is not ready")
+            case "StatusCode.UNAVAILABLE" | "StatusCode.CANCELLED":
+                return TritonUnavailableError("the inference server is not available; try again later")
+            case "StatusCode.NOT_FOUND":
+                return ModelUnavailableError(f"the model {model!r} is not loaded")
+            case "StatusCode.DEADLINE_EXCEEDED":
+                return DeadlineExceededError(f"the inference server did not answer within {self._timeout:g} s")
+        return InternalError("the inference server failed to process the request")
