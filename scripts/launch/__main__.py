@@ -1,0 +1,85 @@
+"""`python -m scripts.launch`: run the server until SIGINT or SIGTERM, and read the example picture once it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+
+from scripts.client import UploadError, upload
+from scripts.launch.ports import Listeners, PortError
+from scripts.launch.server import ROOT, Server, running_server
+from scripts.launch.supervisor import GaveUp
+from scripts.launch.triton import TritonError
+
+EXAMPLE = ROOT / "docs" / "example.png"
+
+
+def main() -> int:
+    """Return the exit status: 0 when it was told to stop, 1 when it could not start or gave up."""
+    try:
+        asyncio.run(_serve(Listeners.from_environment(os.environ)))
+    except (PortError, TritonError, GaveUp) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(listeners: Listeners) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    serving = asyncio.create_task(_run(listeners))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not serving.done():
+        _say("Stopping.")
+        serving.cancel()
+    try:
+        await serving
+    except asyncio.CancelledError:
+        return
+
+
+async def _run(listeners: Listeners) -> None:
+    began = time.monotonic()
+    _say("Starting Triton and the adapter.")
+    async with running_server(listeners, _say) as server:
+        _say(f"Ready after {time.monotonic() - began:.1f} s.")
+        await _read_example(server)
+        _say(_addresses(listeners))
+        await server.gave_up
+
+
+async def _read_example(server: Server) -> None:
+    began = time.monotonic()
+    try:
+        answer = await asyncio.to_thread(upload, server.url, EXAMPLE)
+    except UploadError as error:
+        _say(f"The example picture could not be read: {error}")
+        return
+    lines = [result["text"] for result in answer["results"]]
+    _say(f"\n{EXAMPLE.relative_to(ROOT)}: {len(lines)} lines in {time.monotonic() - began:.2f} s")
+    _say("".join(f"  {line}\n" for line in lines))
+
+
+def _addresses(listeners: Listeners) -> str:
+    host = listeners.local_host
+    return (
+        f"Open on {listeners.host}:\n"
+        f"  http://{host}:{listeners.adapter}  HTTP APIs (/docs describes them)\n"
+        f"  http://{host}:{listeners.http}  Triton HTTP\n"
+        f"  {host}:{listeners.grpc}         Triton gRPC\n"
+        f"  http://{host}:{listeners.metrics}/metrics  Triton metrics\n"
+        "Ctrl-C stops it."
+    )
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+sys.exit(main())

@@ -1,0 +1,119 @@
+"""The whole server: Triton, and the adapter before it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.client import is_ready
+from scripts.launch import triton
+from scripts.launch.ports import Listeners
+from scripts.launch.rundir import RunDirectory, run_directory
+from scripts.launch.supervisor import Service, adopt_orphans, keep_running
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_ADAPTER_STOP_TIMEOUT = 3.0
+_TRITON_STOP_TIMEOUT = triton.EXIT_TIMEOUT + 2.0
+_READY_INTERVAL = 0.1
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that has been ready once.
+
+    Attributes:
+        url: base URL of the HTTP APIs, as seen from this machine.
+        gave_up: is done (with an exception) when a service died and is not started again.
+    """
+
+    url: str
+    gave_up: asyncio.Future[None]
+
+
+@asynccontextmanager
+async def running_server(listeners: Listeners, say: Callable[[str], None]) -> AsyncIterator[Server]:
+    """Start Triton and the adapter, wait until both are ready, and stop them at the end.
+
+    Args:
+        listeners: where to listen.
+        say: takes every line for a person's eyes: what the services print and what becomes of them.
+
+    Raises:
+        PortError: a port is in use; nothing has been started.
+        TritonError: Triton cannot run on this machine.
+        GaveUp: a service died before it was ready.
+    """
+    listeners.check_free()
+    adopt_orphans()
+    url = f"http://{listeners.local_host}:{listeners.adapter}"
+    ready = asyncio.Event()
+    with run_directory(ROOT / ".cache" / "run") as run:
+        async with contextlib.AsyncExitStack() as stack:
+            # Left in reverse: the adapter stops taking requests first, and Triton then has none in flight.
+            services = [
+                await stack.enter_async_context(_task(keep_running(service, ready.is_set, say)))
+                for service in (_triton(listeners, run, say), _adapter(listeners, say))
+            ]
+            gave_up = asyncio.ensure_future(_first(services))
+            stack.callback(gave_up.cancel)
+            while not await asyncio.to_thread(is_ready, url):
+                if gave_up.done():
+                    await gave_up
+                await asyncio.sleep(_READY_INTERVAL)
+            ready.set()
+            yield Server(url, gave_up)
+
+
+@asynccontextmanager
+async def _task(coroutine: Coroutine[None, None, None]) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(coroutine)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+async def _first(tasks: list[asyncio.Task[None]]) -> None:
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+def _triton(listeners: Listeners, run: RunDirectory, say: Callable[[str], None]) -> Service:
+    backends = run.path / "backends"
+    triton.build_backend_directory(backends, ROOT / "backends")
+    return Service(
+        name="Triton",
+        command=triton.command(listeners, ROOT / "model_repository", backends, run),
+        environment=triton.environment(os.environ),
+        stop_timeout=_TRITON_STOP_TIMEOUT,
+        ailment=triton.StubWatch(),
+        clean_up=run.remove_shared_memory,
+        output=triton.ServerLog(ROOT / ".cache" / "logs" / "triton.log", say),
+    )
+
+
+def _adapter(listeners: Listeners, say: Callable[[str], None]) -> Service:
+    return Service(
+        name="The adapter",
+        command=[sys.executable, "-m", "adapter"],
+        environment={
+            "OCR_LOG_LEVEL": "WARNING",  # INFO is a line for each request
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OCR_HOST": listeners.host,
+            "OCR_PORT": str(listeners.adapter),
+            "OCR_TRITON_URL": f"{listeners.local_host}:{listeners.grpc}",
+        },
+        stop_timeout=_ADAPTER_STOP_TIMEOUT,
+        output=say,
+    )

@@ -1,0 +1,203 @@
+"""Child processes that are kept running, and that leave nothing behind when they are stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+# linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+_HEALTH_INTERVAL = 1.0
+
+
+class GaveUp(Exception):  # noqa: N818 - it reads as what happened
+    """A service is not started again; the message says which and why."""
+
+
+@dataclass
+class Restarts:
+    """When a service that died is started again: after a delay that doubles with each death of the last minute.
+
+    Attributes:
+        limit: deaths within `window` that are borne.
+        window: seconds after which a death is forgotten.
+        first_delay: seconds before the first restart.
+    """
+
+    limit: int = 5
+    window: float = 60.0
+    first_delay: float = 0.5
+    _deaths: list[float] = field(default_factory=list)
+
+    def delay(self, now: float) -> float | None:
+        """Seconds to wait after a death at `now` (of a monotonic clock); None when it was one too many."""
+        self._deaths = [*(death for death in self._deaths if now - death < self.window), now]
+        if len(self._deaths) > self.limit:
+            return None
+        return self.first_delay * float(2 ** (len(self._deaths) - 1))
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process to keep running.
+
+    Attributes:
+        name: what messages call it.
+        command: program and arguments.
+        environment: the whole environment.
+        stop_timeout: seconds between SIGTERM and SIGKILL.
+        ailment: asked once a second with the process id; what is wrong when the process must be replaced although
+            it lives, else None.
+        clean_up: called whenever the process and all its descendants have ended.
+        output: takes each line of what the process prints (without the line's end); None leaves the terminal to it.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    stop_timeout: float
+    ailment: Callable[[int], str | None] = lambda pid: None
+    clean_up: Callable[[], None] = lambda: None
+    output: Callable[[str], None] | None = None
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of its descendants' orphans, so that it can wait for the end of every one."""
+    if _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+async def keep_running(service: Service, started: Callable[[], bool], say: Callable[[str], None]) -> None:
+    """Run the service until cancelled, starting it again when it dies. On return nothing of it is left.
+
+    Args:
+        service: what to run.
+        started: whether the whole server has been ready once. Before that a death is final: it would happen again.
+        say: takes the messages.
+
+    Raises:
+        GaveUp: it died before it was ready, or too often.
+    """
+    restarts = Restarts()
+    while True:
+        reason = await _run_once(service)
+        if not started():
+            raise GaveUp(f"{service.name} {reason} while starting")
+        delay = restarts.delay(time.monotonic())
+        if delay is None:
+            raise GaveUp(
+                f"{service.name} {reason}; more than {restarts.limit} times within {restarts.window:.0f} s, "
+                "so it is not started again"
+            )
+        say(f"{service.name} {reason}; it is started again in {delay:g} s")
+        await asyncio.sleep(delay)
+
+
+async def _run_once(service: Service) -> str:
+    """Start the process, and return why it has to be started again once it and its descendants have ended."""
+    process = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond
+        # Should this process be killed with SIGKILL, its children go too.
+        ["setpriv", "--pdeathsig", "KILL", *service.command],  # noqa: S607 - Debian's and Ubuntu's util-linux
+        env=service.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if service.output else None,
+        stderr=subprocess.STDOUT if service.output else None,
+        start_new_session=True,
+    )
+    lines = await _attach(process, service.output) if service.output else None
+    exited = _exit_of(process.pid)
+    try:
+        return await _ailment(service, process.pid, exited) or _how_it_ended(process.pid)
+    except asyncio.CancelledError:
+        if not exited.done():
+            os.kill(process.pid, signal.SIGTERM)
+            await _done_within(exited, service.stop_timeout)
+        raise
+    finally:
+        await _end_group(process, exited)
+        if lines:
+            await lines.closed
+        service.clean_up()
+
+
+def _exit_of(pid: int) -> asyncio.Future[None]:
+    """A future that is done when the process has ended. It is not reaped: its process group stays its own."""
+    loop = asyncio.get_running_loop()
+    exited = loop.create_future()
+    descriptor = os.pidfd_open(pid)
+
+    def ended() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        exited.set_result(None)
+
+    loop.add_reader(descriptor, ended)
+    return exited
+
+
+async def _ailment(service: Service, pid: int, exited: asyncio.Future[None]) -> str | None:
+    """Wait until the process has ended (None), or has to be replaced although it has not (why)."""
+    while not await _done_within(exited, _HEALTH_INTERVAL):
+        ailment = service.ailment(pid)
+        if ailment:
+            return ailment
+    return None
+
+
+async def _done_within(exited: asyncio.Future[None], seconds: float) -> bool:
+    done, _ = await asyncio.wait([exited], timeout=seconds)
+    return bool(done)
+
+
+def _how_it_ended(pid: int) -> str:
+    result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert result is not None  # noqa: S101 - it has ended, and WNOHANG is not given
+    if result.si_code == os.CLD_EXITED:
+        return f"ended with exit status {result.si_status}"
+    return f"was ended by {signal.Signals(result.si_status).name}"
+
+
+async def _end_group(process: subprocess.Popen[bytes], exited: asyncio.Future[None]) -> None:
+    """Kill what lives of the process and its descendants, and wait until all of them are gone."""
+    # The process is not reaped yet, so its group's number cannot have passed to somebody else.
+    os.killpg(process.pid, signal.SIGKILL)
+    await exited
+    process.wait()
+    # The rest of the group are orphans now, and this process has adopted them.
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitid(os.P_PGID, process.pid, os.WEXITED)  # noqa: ASYNC222 - they have been killed: no wait
+
+
+class _Lines(asyncio.Protocol):
+    """Cuts a byte stream into lines."""
+
+    def __init__(self, output: Callable[[str], None]) -> None:
+        self.closed = asyncio.get_running_loop().create_future()
+        self._output = output
+        self._rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._output(line.decode(errors="replace"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._rest:
+            self._output(self._rest.decode(errors="replace"))
+        self.closed.set_result(None)
+
+
+async def _attach(process: subprocess.Popen[bytes], output: Callable[[str], None]) -> _Lines:
+    _, protocol = await asyncio.get_running_loop().connect_read_pipe(lambda: _Lines(output), process.stdout)
+    return protocol

@@ -1,0 +1,152 @@
+"""The embedded Triton: the `tritonserver` of the nvidia-pytriton wheel, given the backends of this repository."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import re
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from scripts.launch.ports import Listeners
+from scripts.launch.rundir import RunDirectory
+from scripts.machine import LIBPYTHON, libpython_directory
+
+# The models of the OCR pipeline. Those of the vision language models take gigabytes: they are loaded on demand.
+MODELS = ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble")
+
+# Seconds that Triton gives requests in flight to finish once it is told to stop.
+EXIT_TIMEOUT = 4
+
+_PACKAGES = Path(sysconfig.get_path("platlib"))
+_WHEEL = _PACKAGES / "pytriton" / "tritonserver"
+_LIBRARIES = _PACKAGES / "nvidia_pytriton.libs"
+
+
+# Information (severity I), the tables that follow some of it, and a complaint of every start without a GPU.
+_ROUTINE = re.compile(r"I\d{4} |[+|]|.*CudaDriverHelper has not been initialized")
+
+
+class TritonError(Exception):
+    """The server cannot be started on this machine; the message says what is missing."""
+
+
+def build_backend_directory(destination: Path, own_backends: Path) -> None:
+    """Lay out what --backend-directory names: the wheel's Python backend, and beside it this repository's backends.
+
+    The Python backend is copied, because Triton refuses a backend library whose real path lies outside; the stub has
+    to be the one of the running Python, and executable.
+
+    Raises:
+        TritonError: the wheel has no stub for the running Python.
+    """
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = _WHEEL / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.exists():
+        raise TritonError(f"nvidia-pytriton has no Python backend for Python {version}")
+    python = destination / "python"
+    python.mkdir(parents=True)
+    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+        shutil.copyfile(_WHEEL / "backends" / "python" / name, python / name)
+    shutil.copyfile(stub, python / stub.name)
+    (python / stub.name).chmod(0o755)
+    for backend in own_backends.iterdir():
+        if (backend / "model.py").exists():
+            (destination / backend.name).symlink_to(backend)
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which the server finds its libraries, and its Python stubs this virtual environment.
+
+    Raises:
+        TritonError: the machine has no libpython for the running Python.
+    """
+    libpython = libpython_directory()
+    if libpython is None:
+        raise TritonError(f"{LIBPYTHON} is missing: apt-get install {LIBPYTHON.removesuffix('.so.1.0')}")
+    # The stub's interpreter looks for a `python3` on PATH, and finds its packages by the pyvenv.cfg beside it.
+    return {
+        **inherited,
+        "LD_LIBRARY_PATH": _joined(str(_LIBRARIES), str(libpython), inherited.get("LD_LIBRARY_PATH")),
+        "PATH": _joined(str(Path(sys.prefix) / "bin"), inherited.get("PATH")),
+    }
+
+
+def command(
+    listeners: Listeners, repository: Path, backends: Path, run: RunDirectory, models: Sequence[str] = MODELS
+) -> list[str]:
+    """The server's command line."""
+    return [
+        str(_WHEEL / "bin" / "tritonserver"),
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        "--model-control-mode=explicit",
+        *(f"--load-model={model}" for model in models),
+        # Every configuration is complete; without this each Python model would be started twice, once to ask it.
+        "--disable-auto-complete-config",
+        f"--http-address={listeners.host}",
+        f"--http-port={listeners.http}",
+        f"--grpc-address={listeners.host}",
+        f"--grpc-port={listeners.grpc}",
+        f"--metrics-port={listeners.metrics}",
+        f"--exit-timeout-secs={EXIT_TIMEOUT}",
+        # Holds for the backends that are written in Python too.
+        f"--backend-config=python,shm-region-prefix-name={run.shared_memory_prefix}",
+        *([] if _has_gpu() else ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]),
+    ]
+
+
+class StubWatch:
+    """Tells when a Python stub of the server has died.
+
+    Triton neither reaps nor restarts a stub that was killed, still calls its model ready, and fails every request to
+    it: what is to be seen is a child that stays a zombie. (A stub that Triton ends itself is one for a moment only.)
+    """
+
+    def __init__(self) -> None:
+        self._zombies: set[int] = set()
+
+    def __call__(self, server: int) -> str | None:
+        """What is wrong with the server of this process id, judged by this call and the one before."""
+        before, self._zombies = self._zombies, set(_zombies(server))
+        return "has lost a Python stub" if before & self._zombies else None
+
+
+class ServerLog:
+    """Keeps everything that the server prints in a file, and passes on what a person has to know."""
+
+    _BYTES = 10 << 20
+
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = logging.handlers.RotatingFileHandler(path, maxBytes=self._BYTES, backupCount=1)
+        self._say = say
+
+    def __call__(self, line: str) -> None:
+        """Take one line."""
+        self._file.emit(logging.makeLogRecord({"msg": line}))
+        if line and not _ROUTINE.match(line):
+            self._say(line)
+
+
+def _zombies(parent: int) -> Iterator[int]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # proc(5): pid (comm) state ppid …; comm may hold blanks and brackets.
+            state, ppid = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:  # it has just ended
+            continue
+        if state == "Z" and int(ppid) == parent:
+            yield int(stat.parent.name)
+
+
+def _has_gpu() -> bool:
+    return Path("/dev/nvidiactl").exists()
+
+
+def _joined(*folders: str | None) -> str:
+    return os.pathsep.join(folder for folder in folders if folder)

@@ -1,0 +1,54 @@
+"""What has to be on the machine before anything can be installed: Python 3.10 to 3.12 with venv, pip and libpython.
+
+The standard library is enough to import this module. Run as a script it prints each thing that is missing, with the
+Debian or Ubuntu package that brings it, and exits with 1 when there was any.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+import sysconfig
+from pathlib import Path
+
+OLDEST, NEWEST = (3, 10), (3, 12)
+
+LIBPYTHON = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+
+
+def libpython_directory() -> Path | None:
+    """The folder that holds the shared library of the running interpreter; None where it is not installed.
+
+    Triton's Python stub links against it, while Debian's `python3` has the interpreter built in and ships the
+    library as a package of its own.
+    """
+    library_directory = Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")
+    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+    for directory in (library_directory, library_directory / multiarch):
+        if (directory / LIBPYTHON).exists():
+            return directory
+    try:
+        ctypes.CDLL(LIBPYTHON)
+    except OSError:
+        return None
+    return library_directory  # The loader finds it by itself: any folder will do.
+
+
+def missing() -> list[str]:
+    """One sentence for each thing that the running interpreter lacks."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        return [f"Python {version} ({sys.executable}) does not do; 3.10, 3.11 or 3.12 is needed. OCR_PYTHON names one."]
+    found = []
+    if any(importlib.util.find_spec(module) is None for module in ("venv", "ensurepip")):
+        found.append(f"Python's venv module is missing: apt-get install python{version}-venv")
+    if libpython_directory() is None:
+        found.append(f"{LIBPYTHON} is missing (Triton's Python backend needs it): apt-get install libpython{version}")
+    return found
+
+
+if __name__ == "__main__":
+    problems = missing()
+    print("\n".join(problems), file=sys.stderr, end="\n" if problems else "")
+    sys.exit(bool(problems))
