@@ -1,4 +1,4 @@
-"""What has to be on the machine before anything can be installed: Python 3.10 to 3.12 with venv, pip and libpython.
+"""What has to be on the machine beside the interpreter, before anything can be installed: venv and libpython.
 
 The standard library is enough to import this module. Run as a script it prints each thing that is missing, with the
 Debian or Ubuntu package that brings it, and exits with 1 when there was any.
@@ -12,9 +12,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-OLDEST, NEWEST = (3, 10), (3, 12)
-
-LIBPYTHON = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+LIBPYTHON = f"libpython{VERSION}.so.1.0"
 
 
 def libpython_directory() -> Path | None:
@@ -37,14 +36,11 @@ def libpython_directory() -> Path | None:
 
 def missing() -> list[str]:
     """One sentence for each thing that the running interpreter lacks."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if not OLDEST <= sys.version_info[:2] <= NEWEST:
-        return [f"Python {version} ({sys.executable}) does not do; 3.10, 3.11 or 3.12 is needed. OCR_PYTHON names one."]
     found = []
     if any(importlib.util.find_spec(module) is None for module in ("venv", "ensurepip")):
-        found.append(f"Python's venv module is missing: apt-get install python{version}-venv")
+        found.append(f"Python's venv module is missing: apt-get install python{VERSION}-venv")
     if libpython_directory() is None:
-        found.append(f"{LIBPYTHON} is missing (Triton's Python backend needs it): apt-get install libpython{version}")
+        found.append(f"{LIBPYTHON} is missing (Triton's Python backend needs it): apt-get install libpython{VERSION}")
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scripts.launch.ports import Listeners
 from scripts.launch.rundir import RunDirectory
-from scripts.machine import LIBPYTHON, libpython_directory
+from scripts.machine import LIBPYTHON, VERSION, libpython_directory
 
 # The models of the OCR pipeline. Those of the vision language models take gigabytes: they are loaded on demand.
 MODELS = ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble")
@@ -44,10 +44,9 @@ def build_backend_directory(destination: Path, own_backends: Path) -> None:
     Raises:
         TritonError: the wheel has no stub for the running Python.
     """
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub = _WHEEL / "python_backend_stubs" / version / "triton_python_backend_stub"
+    stub = _WHEEL / "python_backend_stubs" / VERSION / "triton_python_backend_stub"
     if not stub.exists():
-        raise TritonError(f"nvidia-pytriton has no Python backend for Python {version}")
+        raise TritonError(f"nvidia-pytriton has no Python backend for Python {VERSION}")
     python = destination / "python"
     python.mkdir(parents=True)
     for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
@@ -67,7 +66,7 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """
     libpython = libpython_directory()
     if libpython is None:
-        raise TritonError(f"{LIBPYTHON} is missing: apt-get install {LIBPYTHON.removesuffix('.so.1.0')}")
+        raise TritonError(f"{LIBPYTHON} is missing: apt-get install libpython{VERSION}")
     # The stub's interpreter looks for a `python3` on PATH, and finds its packages by the pyvenv.cfg beside it.
     return {
         **inherited,
