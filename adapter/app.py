@@ -1,5 +1,6 @@
 """The application: the documented APIs over one recognizer, behind one set of rules."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypedDict
@@ -8,16 +9,18 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.types import Scope
 
 from adapter.apis import APIS
 from adapter.apis.base import Api, Services
-from adapter.errors import InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
+from adapter.errors import InternalError, InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
 from adapter.gate import Gate
+from adapter.metrics import CONTENT_TYPE, Metrics
 from adapter.middleware import BodyLimit, Guard, Observer
 from adapter.recognizer import Recognizer
 from adapter.settings import Settings
 from adapter.triton import Triton
+
+logger = logging.getLogger(__name__)
 
 
 class _State(TypedDict):
@@ -27,20 +30,26 @@ class _State(TypedDict):
 def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> FastAPI:
     """The adapter, ready for an ASGI server; without `settings` they come from the environment."""
     settings = settings or Settings()
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
         triton = Triton(settings.triton_target, settings.request_timeout)
-        recognizer = Recognizer(triton, Gate(settings.max_in_flight, settings.max_waiting))
+        gate = Gate(settings.max_in_flight, settings.max_waiting, metrics)
         try:
-            yield {"services": Services(settings, triton, recognizer)}
+            yield {"services": Services(settings, Recognizer(triton, gate, metrics))}
         finally:
             await triton.close()
 
     def api_of(path: str) -> Api | None:
         return next((api for api in apis if api.owns(path)), None)
 
+    def api_name_of(path: str) -> str:
+        api = api_of(path)
+        return api.name if api else "server"
+
     def render(path: str, error: ServiceError) -> Response:
+        _log(error)
         api = api_of(path)
         return api.render_error(error) if api else _render_error(error)
 
@@ -51,16 +60,14 @@ def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> 
         limit = api.file_limit(settings)
         return limit.body, f"what a file of {limit.size} bytes, {limit.setting}, can need"
 
-    def finished(scope: Scope, status: int, seconds: float) -> None:
-        pass
-
     app = FastAPI(title="Triton OCR server", version="0.1.0", lifespan=lifespan)
     # The one added last is met first.
     app.add_middleware(BodyLimit, limit=body_limit)
     app.add_middleware(Guard, timeout=settings.request_timeout, render=render)
-    app.add_middleware(Observer, finished=finished)
+    app.add_middleware(Observer, metrics=metrics, api_name_of=api_name_of)
     for kind in (ServiceError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _handler(render))
+    app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type=CONTENT_TYPE), include_in_schema=False)
     for api in apis:
         app.include_router(_at_root(api), tags=[api.title])
         app.include_router(api.router, prefix=api.prefix, tags=[api.title])
@@ -96,6 +103,15 @@ def _as_service_error(request: Request, error: Exception) -> ServiceError:
             allow = (error.headers or {}).get("Allow", "")
             return MethodNotAllowedError(f"{request.scope['path']} takes {allow} only", allow)
     return InvalidRequestError(str(error.detail))
+
+
+def _log(error: ServiceError) -> None:
+    if isinstance(error, InternalError):
+        logger.error(error.message, exc_info=error)
+    else:
+        logger.info(
+            error.message, extra={"fields": {"error": type(error).__name__, "cause": str(error.__cause__ or "")}}
+        )
 
 
 def _render_error(error: ServiceError) -> Response:

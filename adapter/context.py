@@ -1,5 +1,6 @@
-"""What belongs to the request at hand and is wanted on every floor: its id, in logs and in Triton's traces."""
+"""What belongs to the request at hand and is wanted on every floor: for logs, metrics and Triton's traces."""
 
 from contextvars import ContextVar
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+api_name: ContextVar[str] = ContextVar("api_name", default="")

@@ -15,8 +15,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapter.context import request_id
+from adapter.context import api_name, request_id
 from adapter.errors import DeadlineExceededError, InternalError, InvalidRequestError, ServiceError, TooLargeError
+from adapter.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -32,40 +33,46 @@ _CLIENT_LEFT = 499
 class Observer:
     """Names the request, and logs and counts it when it is done."""
 
-    def __init__(self, app: ASGIApp, finished: Callable[[Scope, int, float], None]) -> None:
-        """`finished` is told the request's scope, the answer's status and the seconds that it took."""
+    def __init__(self, app: ASGIApp, metrics: Metrics, api_name_of: Callable[[str], str]) -> None:
+        """`api_name_of` gives the name of the API that a path belongs to."""
         self._app = app
-        self._finished = finished
+        self._metrics = metrics
+        self._api_name_of = api_name_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         start = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
-        token = request_id.set(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        request_id.set(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        api_name.set(self._api_name_of(scope["path"]))
         status = _CLIENT_LEFT
 
         async def named_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id.get()
             await send(message)
 
         try:
             await self._app(scope, receive, named_send)
         finally:
-            seconds = time.perf_counter() - start
-            self._finished(scope, status, seconds)
-            fields = {
-                "method": scope["method"],
-                "path": scope["path"],
-                "status": status,
-                "seconds": round(seconds, 4),
-                "client": (scope.get("client") or ("",))[0],
-            }
-            logger.info("request", extra={"fields": fields})
-            request_id.reset(token)
+            self._record(scope, status, time.perf_counter() - start)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        api, route = api_name.get(), getattr(scope.get("route"), "path", "")
+        self._metrics.requests.labels(api, route, status).inc()
+        self._metrics.seconds.labels(api, route).observe(seconds)
+        fields = {
+            "api": api,
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "seconds": round(seconds, 4),
+            "client": (scope.get("client") or ("",))[0],
+        }
+        logger.info("request", extra={"fields": fields})
 
 
 class Guard:
@@ -106,8 +113,9 @@ class Guard:
         error = work.exception()
         if error is None or isinstance(error, ServiceError):
             return error
-        logger.error("a request failed", exc_info=error)
-        return InternalError("internal error")
+        internal = InternalError("internal error")
+        internal.__cause__ = error
+        return internal
 
 
 class _Exchange:

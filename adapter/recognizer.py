@@ -6,11 +6,13 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from adapter.context import api_name
 from adapter.gate import Gate
+from adapter.metrics import Metrics
 from adapter.triton import Triton
 
-MODEL = "ocr_ensemble"
-MODELS = ("det_onnx", "cls_onnx", "rec_onnx", MODEL)
+_MODEL = "ocr_ensemble"
+_MODELS = ("det_onnx", "cls_onnx", "rec_onnx", _MODEL)
 
 Point = tuple[float, float]
 Quad = tuple[Point, Point, Point, Point]
@@ -70,9 +72,14 @@ class Page:
 class Recognizer:
     """Reads pictures through Triton, in the turn that the gate gives them."""
 
-    def __init__(self, triton: Triton, gate: Gate) -> None:
+    def __init__(self, triton: Triton, gate: Gate, metrics: Metrics) -> None:
         self._triton = triton
         self._gate = gate
+        self._metrics = metrics
+
+    async def ready(self, timeout: float) -> bool:
+        """Whether Triton and every model that reading needs are ready; answers within `timeout` seconds."""
+        return await self._triton.ready(_MODELS, timeout)
 
     async def read(self, picture: bytes, options: RecognitionOptions) -> Page:
         """Read an encoded picture (JPEG, PNG, BMP, TIFF, WebP, GIF).
@@ -81,7 +88,8 @@ class Recognizer:
         """
         inputs = _tensors(picture, options)
         async with self._gate.enter():
-            outputs = await self._triton.infer(MODEL, inputs)
+            outputs = await self._triton.infer(_MODEL, inputs)
+        self._metrics.pages.labels(api_name.get()).inc()
         return _page(outputs)
 
 

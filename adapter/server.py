@@ -1,5 +1,8 @@
 """Starts the adapter under uvicorn."""
 
+import os
+import tempfile
+
 import uvicorn
 
 from adapter import logs
@@ -12,7 +15,18 @@ _GRACE = 5
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
     settings = Settings()
+    if settings.work_count == 1:
+        _serve(settings)
+        return
+    with tempfile.TemporaryDirectory(prefix="ocr-metrics-") as shared:
+        # Named before a worker is started: prometheus_client looks for it when it is imported.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
     uvicorn.run(
+        # By its name, since every worker makes its own.
         "adapter.app:create_app",
         factory=True,
         host=settings.host,

@@ -15,7 +15,7 @@ class Settings(BaseSettings):
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     triton_grpc_port: int = Field(default=8001, ge=1, le=65535)
-    triton_url: str | None = Field(None, description="host:port of Triton's gRPC; unset, this machine's.")
+    triton_url: str | None = Field(default=None, description="host:port of Triton's gRPC; unset, this machine's.")
 
     max_in_flight: int = Field(default=16, ge=1, description="Pictures that Triton is given at the same time.")
     max_waiting: int = Field(default=128, ge=0, description="Pictures that may wait for their turn; beyond it, 503.")

@@ -41,7 +41,7 @@ async def from_upload(upload: UploadFile, name: str, limit: FileLimit) -> bytes:
 
 
 def from_body(body: bytes, limit: FileLimit) -> bytes:
-    """The bytes of a file sent as the request's whole body. Raises `InvalidRequestError` when empty, `TooLargeError`."""
+    """The bytes of a file that is the whole body. Raises `InvalidRequestError` when empty, `TooLargeError`."""
     limit.check(len(body), "body")
     return _not_empty(body, "body")
 

@@ -42,6 +42,9 @@ _CALLERS_FAULT: dict[str, type[ServiceError]] = {
 }
 _MARKED = re.compile(rf"\[({'|'.join(_CALLERS_FAULT)})\] (.*)", re.DOTALL)
 
+# What Triton says of a model that it knows and has not loaded, and of one whose process has died.
+_NOT_RUNNING = re.compile("has no available versions|is not ready|is not healthy")
+
 
 class Triton:
     """A Triton server, over gRPC. Must be made inside the running event loop.
@@ -102,12 +105,12 @@ class Triton:
         if marked:
             return _CALLERS_FAULT[marked[1]](marked[2])
         match error.status():
-            case "StatusCode.UNAVAILABLE" if model in message:
-                return ModelUnavailableError(f"the model {model!r} is not ready")
-            case "StatusCode.UNAVAILABLE" | "StatusCode.CANCELLED":
-                return TritonUnavailableError("the inference server is not available; try again later")
             case "StatusCode.NOT_FOUND":
                 return ModelUnavailableError(f"the model {model!r} is not loaded")
+            case "StatusCode.UNAVAILABLE" | "StatusCode.INTERNAL" if _NOT_RUNNING.search(message):
+                return ModelUnavailableError(f"the model {model!r}, or one that it calls, is not running")
+            case "StatusCode.UNAVAILABLE" | "StatusCode.CANCELLED":
+                return TritonUnavailableError("the inference server is not available; try again later")
             case "StatusCode.DEADLINE_EXCEEDED":
                 return DeadlineExceededError(f"the inference server did not answer within {self._timeout:g} s")
         return InternalError("the inference server failed to process the request")

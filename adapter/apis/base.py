@@ -13,7 +13,6 @@ from adapter.errors import ServiceError
 from adapter.recognizer import Recognizer
 from adapter.settings import Settings
 from adapter.sources import FileLimit
-from adapter.triton import Triton
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ class Services:
     """What the application lends to the routes of every API."""
 
     settings: Settings
-    triton: Triton
     recognizer: Recognizer
 
 

@@ -5,7 +5,6 @@ from fastapi.responses import JSONResponse
 
 from adapter.apis.base import Api, ServicesDep
 from adapter.errors import ServiceError, UnavailableError
-from adapter.recognizer import MODELS
 from adapter.settings import Settings
 from adapter.sources import FileLimit
 
@@ -18,7 +17,7 @@ router = APIRouter()
 @router.get("/ping", responses={503: {"description": "Triton or one of the OCR models is not ready."}})
 async def ping(services: ServicesDep) -> Response:
     """200 when Triton and every loaded OCR model are ready."""
-    if not await services.triton.ready(MODELS, _PING_TIMEOUT):
+    if not await services.recognizer.ready(_PING_TIMEOUT):
         raise UnavailableError("the models are not ready")
     return Response()
 
