@@ -18,6 +18,7 @@ from adapter.metrics import CONTENT_TYPE, Metrics
 from adapter.middleware import BodyLimit, Guard, Observer
 from adapter.recognizer import Recognizer
 from adapter.settings import Settings
+from adapter.sources import FileLimit
 from adapter.triton import Triton
 
 logger = logging.getLogger(__name__)
@@ -55,9 +56,7 @@ def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> 
 
     def body_limit(path: str) -> tuple[int, str]:
         api = api_of(path)
-        if api is None:
-            return 0, "this path takes none"
-        limit = api.file_limit(settings)
+        limit = api.file_limit(settings) if api else FileLimit(settings.max_file_size, "OCR_MAX_FILE_SIZE")
         return limit.body, f"what a file of {limit.size} bytes, {limit.setting}, can need"
 
     app = FastAPI(title="Triton OCR server", version="0.1.0", lifespan=lifespan)
@@ -108,10 +107,11 @@ def _as_service_error(request: Request, error: Exception) -> ServiceError:
 def _log(error: ServiceError) -> None:
     if isinstance(error, InternalError):
         logger.error(error.message, exc_info=error)
-    else:
-        logger.info(
-            error.message, extra={"fields": {"error": type(error).__name__, "cause": str(error.__cause__ or "")}}
-        )
+        return
+    level = logging.WARNING if error.status >= 500 else logging.INFO
+    logger.log(
+        level, error.message, extra={"fields": {"error": type(error).__name__, "cause": str(error.__cause__ or "")}}
+    )
 
 
 def _render_error(error: ServiceError) -> Response:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapter.context import api_name, request_id
-from adapter.errors import DeadlineExceededError, InternalError, InvalidRequestError, ServiceError, TooLargeError
+from adapter.errors import DeadlineExceededError, InternalError, ServiceError, TooLargeError
 from adapter.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, timeout: float, render: Renderer) -> None:
+        """`timeout` is in seconds, from the first byte of the request to the last of its answer."""
         self._app = app
         self._timeout = timeout
         self._render = render
@@ -104,8 +105,12 @@ class Guard:
             work.cancel()
             left.cancel()
             await asyncio.gather(work, left, return_exceptions=True)
-        if error is not None and not exchange.started:
-            await self._render(scope["path"], error)(scope, receive, send)
+        if error is None:
+            return
+        if exchange.started:
+            # Too late for an answer of our own: the server logs the error and cuts the connection.
+            raise error
+        await self._render(scope["path"], error)(scope, receive, send)
 
     def _failure(self, work: "asyncio.Future[None]") -> ServiceError | None:
         if not work.done():
@@ -171,10 +176,8 @@ class BodyLimit:
             return await self._app(scope, receive, send)
         limit, origin = self._limit(scope["path"])
         refusal = TooLargeError(f"the request's body is larger than {limit} bytes ({origin})")
-        declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdecimal():
-            raise InvalidRequestError("the header Content-Length is not a number")
-        if int(declared) > limit:
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
             raise refusal
         received = 0
 

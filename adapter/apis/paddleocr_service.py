@@ -57,6 +57,7 @@ class Failure(BaseModel):
     responses={
         400: {"model": Failure, "description": "A field is missing or invalid, or the file is no readable picture."},
         413: {"model": Failure, "description": "The file or the picture is over a limit."},
+        "4XX": {"model": Failure, "description": "Any other fault of the request."},
         503: {"model": Failure, "description": "The queue is full, or Triton is away."},
         504: {"model": Failure, "description": "The request took longer than it may."},
     },
