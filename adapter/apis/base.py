@@ -57,7 +57,7 @@ class Services:
     recognizer: Recognizer
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.state.services
     return services
 
