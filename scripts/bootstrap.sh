@@ -62,6 +62,6 @@ if ! { is_installed "$1" && is_wanted_python; }; then
   # One at a time; who waited finds it done.
   (
     flock 9
-    { is_installed "$1" && is_wanted_python; } || install "$1"
+    { is_installed "$1" && is_wanted_python; } || install "$1" >&2
   ) 9>"$ROOT/.cache/bootstrap.lock"
 fi

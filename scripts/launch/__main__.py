@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import time
 
 from scripts.client import UploadError, upload
 from scripts.launch.ports import Listeners, PortError
 from scripts.launch.server import ROOT, Server, running_server
+from scripts.launch.signals import until_signal
 from scripts.launch.supervisor import GaveUp
 from scripts.launch.triton import TritonError
 
@@ -20,7 +20,7 @@ EXAMPLE = ROOT / "docs" / "example.png"
 def main() -> int:
     """Return the exit status: 0 when it was told to stop, 1 when it could not start or gave up."""
     try:
-        asyncio.run(_serve(Listeners.from_environment(os.environ)))
+        asyncio.run(until_signal(_serve(Listeners.from_environment(os.environ))))
     except (PortError, TritonError, GaveUp) as error:
         print(error, file=sys.stderr)
         return 1
@@ -28,25 +28,7 @@ def main() -> int:
 
 
 async def _serve(listeners: Listeners) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    serving = asyncio.create_task(_run(listeners))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not serving.done():
-        _say("Stopping.")
-        serving.cancel()
-    try:
-        await serving
-    except asyncio.CancelledError:
-        return
-
-
-async def _run(listeners: Listeners) -> None:
     began = time.monotonic()
-    _say("Starting Triton and the adapter.")
     async with running_server(listeners, _say) as server:
         _say(f"Ready after {time.monotonic() - began:.1f} s.")
         await _read_example(server)

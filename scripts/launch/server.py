@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -53,13 +54,15 @@ async def running_server(listeners: Listeners, say: Callable[[str], None]) -> As
     listeners.check_free()
     adopt_orphans()
     url = f"http://{listeners.local_host}:{listeners.adapter}"
+    key = secrets.token_hex(16)
     ready = asyncio.Event()
+    say("Starting Triton and the adapter.")
     with run_directory(ROOT / ".cache" / "run") as run:
         async with contextlib.AsyncExitStack() as stack:
             # Left in reverse: the adapter stops taking requests first, and Triton then has none in flight.
             services = [
                 await stack.enter_async_context(_task(keep_running(service, ready.is_set, say)))
-                for service in (_triton(listeners, run, say), _adapter(listeners, say))
+                for service in (_triton(listeners, run, key, say), _adapter(listeners, key, say))
             ]
             gave_up = asyncio.ensure_future(_first(services))
             stack.callback(gave_up.cancel)
@@ -88,12 +91,12 @@ async def _first(tasks: list[asyncio.Task[None]]) -> None:
         task.result()
 
 
-def _triton(listeners: Listeners, run: RunDirectory, say: Callable[[str], None]) -> Service:
+def _triton(listeners: Listeners, run: RunDirectory, key: str, say: Callable[[str], None]) -> Service:
     backends = run.path / "backends"
     triton.build_backend_directory(backends, ROOT / "backends")
     return Service(
         name="Triton",
-        command=triton.command(listeners, ROOT / "model_repository", backends, run),
+        command=triton.command(listeners, ROOT / "model_repository", backends, run.shared_memory_prefix, key),
         environment=triton.environment(os.environ),
         stop_timeout=_TRITON_STOP_TIMEOUT,
         ailment=triton.StubWatch(),
@@ -102,7 +105,7 @@ def _triton(listeners: Listeners, run: RunDirectory, say: Callable[[str], None])
     )
 
 
-def _adapter(listeners: Listeners, say: Callable[[str], None]) -> Service:
+def _adapter(listeners: Listeners, key: str, say: Callable[[str], None]) -> Service:
     return Service(
         name="The adapter",
         command=[sys.executable, "-m", "adapter"],
@@ -113,6 +116,7 @@ def _adapter(listeners: Listeners, say: Callable[[str], None]) -> Service:
             "OCR_HOST": listeners.host,
             "OCR_PORT": str(listeners.adapter),
             "OCR_TRITON_URL": f"{listeners.local_host}:{listeners.grpc}",
+            "OCR_TRITON_KEY": key,
         },
         stop_timeout=_ADAPTER_STOP_TIMEOUT,
         output=say,

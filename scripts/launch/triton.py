@@ -9,15 +9,17 @@ import re
 import shutil
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from scripts.launch.ports import Listeners
-from scripts.launch.rundir import RunDirectory
 from scripts.machine import LIBPYTHON, VERSION, libpython_directory
 
 # The models of the OCR pipeline. Those of the vision language models take gigabytes: they are loaded on demand.
 MODELS = ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble")
+
+# Over gRPC its name is preceded by "triton-grpc-protocol-".
+ADMIN_HEADER = "ocr-admin"
 
 # Seconds that Triton gives requests in flight to finish once it is told to stop.
 EXIT_TIMEOUT = 4
@@ -75,16 +77,23 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def command(
-    listeners: Listeners, repository: Path, backends: Path, run: RunDirectory, models: Sequence[str] = MODELS
-) -> list[str]:
-    """The server's command line."""
+def command(listeners: Listeners, repository: Path, backends: Path, shared_memory_prefix: str, key: str) -> list[str]:
+    """The server's command line.
+
+    Args:
+        listeners: the addresses to listen on.
+        repository: the model repository.
+        backends: what `build_backend_directory` made.
+        shared_memory_prefix: how the names of the shared memory regions of the Python stubs begin.
+        key: the value of the header `ADMIN_HEADER`, without which no client may change what the server runs.
+    """
+    restricted = f"model-repository,logging,trace:{ADMIN_HEADER}={key}"
     return [
         str(_WHEEL / "bin" / "tritonserver"),
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
         "--model-control-mode=explicit",
-        *(f"--load-model={model}" for model in models),
+        *(f"--load-model={model}" for model in MODELS),
         # Every configuration is complete; without this each Python model would be started twice, once to ask it.
         "--disable-auto-complete-config",
         f"--http-address={listeners.host}",
@@ -93,8 +102,11 @@ def command(
         f"--grpc-port={listeners.grpc}",
         f"--metrics-port={listeners.metrics}",
         f"--exit-timeout-secs={EXIT_TIMEOUT}",
+        # Loading a model can bring its code along, and the other two name files to write: not for everybody's hands.
+        f"--http-restricted-api={restricted}",
+        f"--grpc-restricted-protocol={restricted}",
         # Holds for the backends that are written in Python too.
-        f"--backend-config=python,shm-region-prefix-name={run.shared_memory_prefix}",
+        f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix}",
         *([] if _has_gpu() else ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]),
     ]
 
