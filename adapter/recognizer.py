@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -38,12 +39,19 @@ class RecognitionOptions:
 
 
 @dataclass(frozen=True)
-class Word:
-    """A word, or a single character of a script without spaces."""
+class Span:
+    """A piece of a line."""
 
     text: str
     score: float
     quad: Quad
+
+
+@dataclass(frozen=True)
+class Word(Span):
+    """A piece that stands alone: a word, or one character of a script that is written without spaces."""
+
+    characters: tuple[Span, ...]
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Page:
-    """What was read off one picture: its lines in reading order, its upright size in pixels, and seconds per stage."""
+    """What was read off one picture: its lines in reading order, its upright size in pixels, and seconds per stage.
+
+    `more_frames`: the file holds further pictures (a TIFF's pages, an animation), of which only the first was read.
+    """
 
     lines: tuple[Line, ...]
     width: int
     height: int
+    more_frames: bool
     times: Mapping[str, float]
     profile: str
 
@@ -124,6 +136,7 @@ def _page(outputs: Mapping[str, np.ndarray]) -> Page:
         ),
         width=width,
         height=height,
+        more_frames=bool(outputs["more_frames"][0]),
         times=json.loads(outputs["times"][0]),
         profile=outputs["profile_used"][0].decode(),
     )
@@ -132,7 +145,11 @@ def _page(outputs: Mapping[str, np.ndarray]) -> Page:
 def _words(encoded: bytes) -> tuple[Word, ...]:
     if not encoded:
         return ()
-    return tuple(Word(word["text"], word["score"], _quad(word["quad"])) for word in json.loads(encoded))
+    return tuple(Word(*_span(word), tuple(Span(*_span(c)) for c in word["characters"])) for word in json.loads(encoded))
+
+
+def _span(span: Mapping[str, Any]) -> tuple[str, float, Quad]:
+    return span["text"], span["score"], _quad(span["quad"])
 
 
 def _quad(points: list[list[float]]) -> Quad:

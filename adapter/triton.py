@@ -80,24 +80,16 @@ class Triton:
         return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
     async def ready(self, models: Collection[str], timeout: float) -> bool:
-        """Whether Triton is ready, and every one of `models` too, in all the versions that it was told to load.
+        """Whether Triton and every one of `models` are ready.
 
         Answers within `timeout` seconds, whatever becomes of Triton.
         """
-        try:
-            return await asyncio.wait_for(self._ready(models), timeout)
-        except (InferenceServerException, asyncio.TimeoutError):
-            return False
-
-    async def _ready(self, models: Collection[str]) -> bool:
-        if not await self._client.is_server_ready(client_timeout=self._timeout):
-            return False
-        index = await self._client.get_model_repository_index(client_timeout=self._timeout)
-        states: dict[str, list[bool]] = {model: [] for model in models}
-        for entry in index.models:
-            if entry.name in states and not (entry.state == "UNAVAILABLE" and entry.reason == "unloaded"):
-                states[entry.name].append(entry.state == "READY")
-        return all(versions and all(versions) for versions in states.values())
+        questions = [
+            self._client.is_server_ready(client_timeout=timeout),
+            *(self._client.is_model_ready(model, client_timeout=timeout) for model in models),
+        ]
+        answers = await asyncio.gather(*questions, return_exceptions=True)
+        return all(answer is True for answer in answers)
 
     def _translated(self, error: InferenceServerException, model: str) -> ServiceError:
         message = error.message() or ""

@@ -1,12 +1,13 @@
 """The PaddleOCR API service."""
 
 import time
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Response, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from adapter import recognizer
 from adapter.apis.base import Api, ServicesDep
 from adapter.errors import ServiceError
 from adapter.recognizer import Line, Page, Quad, RecognitionOptions
@@ -16,17 +17,19 @@ from adapter.sources import FileLimit, from_upload
 router = APIRouter()
 
 
-class WordResult(BaseModel):
+class Span(BaseModel):
     text: str
     confidence: float
     bbox: Quad
 
 
-class LineResult(BaseModel):
-    text: str
-    confidence: float
-    """The recognition's score; the detection's where recognition was not asked for."""
-    bbox: Quad
+class WordResult(Span):
+    characters: list[Span]
+
+
+class LineResult(Span):
+    """`confidence` is the recognition's; the detection's where recognition was not asked for."""
+
     words: list[WordResult] | None = None
     """With `return_word_box` only."""
 
@@ -44,6 +47,8 @@ class Recognition(BaseModel):
     image_size: ImageSize
     profile: str
     """The weights that read it."""
+    more_frames: Literal[True] | None = None
+    """The file holds further pictures, of which only the first was read."""
 
 
 class Failure(BaseModel):
@@ -99,17 +104,25 @@ def _recognition(page: Page, options: RecognitionOptions, seconds: float) -> Rec
         processing_time=round(seconds, 4),
         image_size=ImageSize(width=page.width, height=page.height),
         profile=page.profile,
+        more_frames=page.more_frames or None,
     )
 
 
 def _line_result(line: Line, options: RecognitionOptions) -> LineResult:
-    words = [WordResult(text=word.text, confidence=word.score, bbox=word.quad) for word in line.words]
+    words = [
+        WordResult(**_span(word), characters=[Span(**_span(character)) for character in word.characters])
+        for word in line.words
+    ]
     return LineResult(
         text=line.text,
         confidence=line.score if options.use_rec else line.box_score,
         bbox=line.quad,
         words=words if options.return_word_box else None,
     )
+
+
+def _span(span: recognizer.Span) -> dict[str, Any]:
+    return {"text": span.text, "confidence": span.score, "bbox": span.quad}
 
 
 def render_error(error: ServiceError) -> Response:
