@@ -1,0 +1,46 @@
+"""What one request may ask for, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from .errors import InvalidArgumentError
+
+_RANGES = {
+    "det_thresh": (0.0, 1.0),
+    "box_thresh": (0.0, 1.0),
+    "unclip_ratio": (0.5, 10.0),
+    "text_score": (0.0, 1.0),
+    "max_side": (32, 10_000),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a reading; None takes the profile's own value.
+
+    `use_det` false reads the whole picture as one line; `use_cls` false leaves lines as they stand; `use_rec` false
+    gives boxes alone. `det_thresh` binarises the probability map, `box_thresh` is a box's least mean probability,
+    `unclip_ratio` widens boxes, `text_score` is a line's least score, `max_side` bounds the longer side, in pixels,
+    at which text is looked for. Raises InvalidArgumentError for a value out of its range.
+    """
+
+    profile: str | None = None
+    use_det: bool = True
+    use_cls: bool = True
+    use_rec: bool = True
+    return_word_box: bool = False
+    det_thresh: float | None = None
+    box_thresh: float | None = None
+    unclip_ratio: float | None = None
+    text_score: float | None = None
+    max_side: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in _RANGES or value is None:
+                continue
+            least, most = _RANGES[field.name]
+            if not least <= value <= most:  # false for NaN, too
+                raise InvalidArgumentError(f"{field.name} must be between {least} and {most}, not {value}")

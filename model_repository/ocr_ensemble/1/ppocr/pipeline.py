@@ -1,0 +1,177 @@
+"""Encoded picture → lines of text: the order of the steps, and what is asked of the networks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from . import crops, detection, image, orientation, recognition
+from .options import Options
+from .profiles import Profile
+from .words import Word, words
+
+_IN_FLIGHT = 2  # batches of one page at a time: keeps a network busy, and a short page waits for no more than these
+_ORIENTATION_BATCH = 32
+
+
+class Networks(Protocol):
+    """The three networks of a profile, all of pixels UINT8 BGR [n, H, W, 3]."""
+
+    def detect(self, image: crops.Image) -> Awaitable[npt.NDArray[np.float32]]:
+        """[1, H, W, 3], sides multiples of 32 → probability map FP32 [1, H, W]."""
+
+    def orient(self, image: crops.Image) -> Awaitable[npt.NDArray[np.float32]]:
+        """[n, 48, 192, 3] → FP32 [n, 2], the probabilities of 0° and of 180°."""
+
+    def recognize(
+        self, image: crops.Image, width: npt.NDArray[np.int32]
+    ) -> Awaitable[tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]]:
+        """[n, 48, W, 3] and the columns INT32 [n, 1] that hold picture → best class INT32, its probability [n, T]."""
+
+
+@dataclass(frozen=True)
+class PageLine:
+    """A line of a page; `quad` FP32 [4, 2] in picture pixels, clockwise from the text's own top-left corner."""
+
+    quad: detection.Quad
+    box_score: float
+    text: str = ""
+    score: float = 0.0
+    angle: int = 0
+    words: list[Word] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was read off a picture; `width` and `height` are the upright picture's, `times` seconds per stage."""
+
+    lines: list[PageLine]
+    width: int
+    height: int
+    more_frames: bool
+    times: dict[str, float]
+
+
+@dataclass
+class Stopwatch:
+    times: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - start
+
+
+async def read(data: bytes, options: Options, profile: Profile, networks: Networks) -> Page:
+    """Read an encoded picture. Raises RequestError for what is wrong with it, and whatever `networks` raises."""
+    watch = Stopwatch()
+    with watch.stage("decode"):
+        picture = image.decode(data)
+    height, width = picture.pixels.shape[:2]
+    if options.use_det:
+        frame, boxes = await _detect(picture.pixels, _rules(profile.detection, options), networks, watch)
+        with watch.stage("crops"):
+            lines = [crops.cut(frame.pixels, box.quad) for box in boxes]
+    else:
+        frame = detection.Frame(picture.pixels)
+        lines = [crops.whole(picture.pixels)]
+        boxes = [detection.Box(lines[0].quad, 1.0)]
+    angles = [0] * len(lines)
+    if options.use_cls:
+        with watch.stage("orientation"):
+            lines, angles = await _turn_upright(lines, networks)
+    texts: list[recognition.Line | None] = [None] * len(lines)
+    if options.use_rec:
+        with watch.stage("recognition"):
+            texts[:] = await _recognize(lines, profile, networks)
+
+    def to_picture(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return frame.to_picture(points, width, height)
+
+    least_score = profile.text_score if options.text_score is None else options.text_score
+    found = [
+        PageLine(
+            quad=to_picture(box.quad),
+            box_score=box.score,
+            text=text.text if text else "",
+            score=text.score if text else 0.0,
+            angle=angle,
+            words=words(text, crop, to_picture) if text and options.return_word_box else [],
+        )
+        for box, crop, angle, text in zip(boxes, lines, angles, texts)
+        if text is None or text.score >= least_score
+    ]
+    return Page(found, width, height, picture.more_frames, watch.times)
+
+
+def _rules(rules: detection.DetectionRules, options: Options) -> detection.DetectionRules:
+    wishes: dict[str, Any] = {
+        "thresh": options.det_thresh,
+        "box_thresh": options.box_thresh,
+        "unclip_ratio": options.unclip_ratio,
+        "max_side": options.max_side,
+    }
+    return replace(rules, **{name: value for name, value in wishes.items() if value is not None})
+
+
+async def _detect(
+    picture: crops.Image, rules: detection.DetectionRules, networks: Networks, watch: Stopwatch
+) -> tuple[detection.Frame, list[detection.Box]]:
+    with watch.stage("resize"):
+        frame = detection.frame(picture)
+        frame_height, frame_width = frame.pixels.shape[:2]
+        height, width = detection.input_size(frame_height, frame_width, rules)
+        resized = cv2.resize(frame.pixels, (width, height))
+    with watch.stage("detection"):
+        probability = await _probability_map(resized, networks)
+    with watch.stage("boxes"):
+        boxes = detection.in_rows(detection.boxes_of_map(probability, frame_width, frame_height, rules))
+    return frame, boxes
+
+
+async def _probability_map(resized: crops.Image, networks: Networks) -> npt.NDArray[np.float32]:
+    tiles = detection.tiles(*resized.shape[:2])
+    if len(tiles) == 1:
+        return (await networks.detect(resized[None]))[0]
+    probability = np.empty(resized.shape[:2], np.float32)
+    for tile in tiles:  # one after another: tiles bound the memory of a page
+        probability[tile.kept] = (await networks.detect(resized[tile.seen][None]))[0][tile.kept_of_seen]
+    return probability
+
+
+async def _turn_upright(lines: list[crops.Crop], networks: Networks) -> tuple[list[crops.Crop], list[int]]:
+    upright, angles = [], []
+    for first in range(0, len(lines), _ORIENTATION_BATCH):
+        some = lines[first : first + _ORIENTATION_BATCH]
+        probabilities = await networks.orient(orientation.classifier_input([line.image for line in some]))
+        for line, probability in zip(some, probabilities):
+            turned, angle = orientation.turned_upright(line, probability)
+            upright.append(turned)
+            angles.append(angle)
+    return upright, angles
+
+
+async def _recognize(lines: list[crops.Crop], profile: Profile, networks: Networks) -> list[recognition.Line]:
+    """The text of each line, in order; a few batches are under way at a time."""
+    free = asyncio.Semaphore(_IN_FLIGHT)
+
+    async def read_batch(batch: recognition.Batch) -> list[tuple[recognition.Window, recognition.Line]]:
+        async with free:
+            return batch.lines(*await networks.recognize(batch.image, batch.width), profile.characters)
+
+    batches = recognition.batches([line.image for line in lines], profile.recognition)
+    read = [part for parts in await asyncio.gather(*map(read_batch, batches)) for part in parts]
+    read.sort(key=lambda part: (part[0].line, part[0].start))
+    parts: list[list[recognition.Line]] = [[] for _ in lines]
+    for window, line in read:
+        parts[window.line].append(line)
+    return [recognition.joined(of_line) for of_line in parts]

@@ -1,0 +1,52 @@
+"""Profiles: named sets of weights and the parameters that go with them, one JSON file each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .detection import DetectionRules
+from .errors import InvalidArgumentError
+from .recognition import RecognitionRules
+
+
+@dataclass(frozen=True)
+class Profile:
+    """`version` is the version of det_onnx, cls_onnx and rec_onnx that holds the weights; `characters` are the CTC
+    classes (the blank, class 0, is the empty string); `text_score` is a line's least score unless a request names one."""
+
+    name: str
+    version: int
+    detection: DetectionRules
+    recognition: RecognitionRules
+    text_score: float
+    characters: list[str]
+
+
+def load_profiles(folder: Path) -> dict[str, Profile]:
+    """The profiles of `folder`/profiles whose dictionary lies in `folder`/dictionaries, by name.
+
+    A dictionary has one character a line, class 1 first. Only "\\n" ends a line: some characters look like line ends.
+    """
+    profiles = {}
+    for path in sorted((folder / "profiles").glob("*.json")):
+        table = json.loads(path.read_text(encoding="utf-8"))
+        dictionary = (folder / "dictionaries" / f"{path.stem}.txt").read_bytes().decode("utf-8")
+        profiles[path.stem] = Profile(
+            name=path.stem,
+            version=table["version"],
+            detection=DetectionRules(**table["detection"]),
+            recognition=RecognitionRules(**table["recognition"]),
+            text_score=table["text_score"],
+            characters=["", *dictionary.removesuffix("\n").split("\n")],
+        )
+    return profiles
+
+
+def choose(profiles: Mapping[str, Profile], name: str) -> Profile:
+    """The profile of that name; raises InvalidArgumentError, which lists those there are."""
+    if name not in profiles:
+        raise InvalidArgumentError(f"profile {name!r} is not loaded; there are {', '.join(profiles)}")
+    return profiles[name]
