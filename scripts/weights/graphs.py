@@ -1,250 +1,230 @@
-"""Rewrites exported PP-OCR networks so that bytes go in and little comes out.
+"""Rewrites exported PP-OCR networks so that pixels go in and little comes out.
 
-An exported network takes normalised float32 NCHW pictures. The rewritten one takes the pixels as they were decoded (uint8,
-NHWC, BGR) and normalises them itself; a recogniser also masks the padding and answers with one index and one score per
-column instead of one probability per class. Only the borders change: every original node stays as it was.
+An exported network takes normalised float32 NCHW pictures. The rewritten one takes the pixels as they were decoded
+(uint8, NHWC, BGR) and normalises them itself; a recogniser answers with one index and one score per column instead of
+one probability per class. Only the borders are new: every node of the original stays as it was.
+
+    detector    `image` UINT8 [batch, H, W, 3]                             -> `probability` FP32 [batch, H, W]
+    classifier  `image` UINT8 [batch, h, w, 3], `width` INT32 [batch, 1]   -> `probability` FP32 [batch, 2] (0°, 180°)
+    recogniser  `image` UINT8 [batch, 48, W, 3], `width` INT32 [batch, 1]  -> `index` INT32, `score` FP32 [batch, T]
+
+`width` is the number of columns that hold picture. The columns behind them are padding: they are zero after the
+normalisation, whatever they hold. (Zero is half way between two values of a byte, so no pixel could say it, and the
+classifier's answer moves by up to 0.013 with the nearest ones.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from scripts.weights.errors import GraphError
+from scripts.weights.networks import Kind, Normalisation
 
 # What the oldest server that loads these graphs understands: NVIDIA's r24.10 carries ONNX Runtime 1.19.
 NEWEST_IR = 10
 NEWEST_OPSET = 21
-# Equal compares floats, and Range exists, since opset 11.
+# Range appeared with opset 11, and Equal began to compare floats.
 OLDEST_OPSET = 11
 
-
-class GraphError(ValueError):
-    """A network does not have the shape that its kind needs."""
+RECOGNISER_HEIGHT = 48
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """(pixel / 255 - mean) / std, channel by channel, in the order in which the pixels lie (B, G, R)."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    @property
-    def scale(self) -> np.ndarray:
-        """What a pixel is multiplied with: float32 [1, 3, 1, 1]."""
-        return (1.0 / (255.0 * np.array(self.std))).astype(np.float32).reshape(1, 3, 1, 1)
-
-    @property
-    def bias(self) -> np.ndarray:
-        """What is added afterwards: float32 [1, 3, 1, 1]."""
-        return (-np.array(self.mean) / np.array(self.std)).astype(np.float32).reshape(1, 3, 1, 1)
-
-
-def rewrite_detector(original: ModelProto, normalisation: Normalisation) -> ModelProto:
-    """Text detector: `image` UINT8 [batch, H, W, 3] -> `probability` FP32 [batch, H, W].
-
-    The original maps [N, 3, H, W] to a probability map [N, 1, H, W]. Raises GraphError where it does not.
-    """
-    border = _Border(original)
-    border.take_image("H", "W", normalisation)
-    border.squeeze_channel("probability")
-    return border.finish(
-        inputs=[("image", TensorProto.UINT8, ["batch", "H", "W", 3])],
-        outputs=[("probability", TensorProto.FLOAT, ["batch", "H", "W"])],
+def rewrite(kind: Kind, original: ModelProto, normalisation: Normalisation) -> ModelProto:
+    """The network with the borders of its kind. Raises GraphError where it is not a network of that kind."""
+    return {Kind.DETECTOR: _detector, Kind.CLASSIFIER: _classifier, Kind.RECOGNISER: _recogniser}[kind](
+        original, normalisation
     )
 
 
-def rewrite_classifier(original: ModelProto, normalisation: Normalisation) -> ModelProto:
-    """Line orientation classifier: `image` UINT8 [batch, h, w, 3] -> `probability` FP32 [batch, 2] (0°, 180°).
-
-    The original maps [N, 3, h, w] to probabilities [N, 2]. Raises GraphError where it does not.
-    """
-    border = _Border(original)
-    height, width = border.take_image("h", "w", normalisation)
-    border.rename_output("probability")
-    return border.finish(
-        inputs=[("image", TensorProto.UINT8, ["batch", height, width, 3])],
-        outputs=[("probability", TensorProto.FLOAT, ["batch", 2])],
-    )
-
-
-def rewrite_recogniser(original: ModelProto, normalisation: Normalisation) -> ModelProto:
-    """Text recogniser: `image` UINT8 [batch, 48, W, 3], `width` INT32 [batch, 1] -> `index` INT32, `score` FP32 [batch, T].
-
-    Columns of the picture at and beyond `width` are zero after the normalisation, whatever they hold. `index` is the most
-    probable CTC class of each output column (the first of equals; 0 is the blank) and `score` is its probability.
-    The original maps [N, 3, 48, W] to class probabilities [N, T, C]. Raises GraphError where it does not.
-    """
-    border = _Border(original)
-    classes = recogniser_classes(original)
-    border.take_image(48, "W", normalisation, mask="width")
-    border.reduce_classes(classes)
-    return border.finish(
-        inputs=[("image", TensorProto.UINT8, ["batch", 48, "W", 3]), ("width", TensorProto.INT32, ["batch", 1])],
-        outputs=[("index", TensorProto.INT32, ["batch", "T"]), ("score", TensorProto.FLOAT, ["batch", "T"])],
-    )
-
-
-def recogniser_classes(original: ModelProto) -> int:
-    """The number of CTC classes of an exported recogniser, the blank included. Raises GraphError if it is not fixed."""
-    dims = _dims(original.graph.output[0])
+def class_count(recogniser: ModelProto) -> int:
+    """The number of CTC classes of an exported recogniser, the blank included. Raises GraphError without one."""
+    dims = _dims(recogniser.graph.output[0])
     if len(dims) != 3 or not isinstance(dims[2], int):
-        raise GraphError(f"a recogniser's output is [N, T, C] with a fixed C, not {dims}")
+        raise GraphError(f"a recogniser answers [N, T, C] with a fixed C, but this one declares {dims}")
     return dims[2]
 
 
-def metadata(original: ModelProto, key: str) -> str | None:
+def metadata(model: ModelProto, key: str) -> str | None:
     """A text that the exporter left in the network, or None."""
-    return next((entry.value for entry in original.metadata_props if entry.key == key), None)
+    return next((entry.value for entry in model.metadata_props if entry.key == key), None)
 
 
-@dataclass
-class _Border:
-    """A copy of a network with one image input and one output, whose borders are being replaced."""
+def _detector(original: ModelProto, normalisation: Normalisation) -> ModelProto:
+    rewriting = _Rewriting(original)
+    rewriting.take_pixels("H", "W", normalisation)
+    rewriting.squeeze(rewriting.answer, 1, output="probability")
+    rewriting.give("probability", TensorProto.FLOAT, ["batch", "H", "W"])
+    return rewriting.finish()
 
-    original: ModelProto
-    before: list[NodeProto] = field(default_factory=list)
-    after: list[NodeProto] = field(default_factory=list)
-    constants: list[TensorProto] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        graph = self.original.graph
+def _classifier(original: ModelProto, normalisation: Normalisation) -> ModelProto:
+    rewriting = _Rewriting(original)
+    rewriting.take_pixels("h", "w", normalisation, padded=True)
+    rewriting.add("Identity", rewriting.answer, output="probability")
+    rewriting.give("probability", TensorProto.FLOAT, ["batch", 2])
+    return rewriting.finish()
+
+
+def _recogniser(original: ModelProto, normalisation: Normalisation) -> ModelProto:
+    """The most probable class of each column, without ArgMax: OpenVINO takes 14 to 45 % longer with it.
+
+    The classes are numbered backwards, C for the first; where a class reaches the highest probability its number
+    stands, else 0; the largest of them is the first class that reaches it, as ArgMax would have it.
+    """
+    classes = class_count(original)
+    rewriting = _Rewriting(original)
+    rewriting.take_pixels(RECOGNISER_HEIGHT, "W", normalisation, padded=True)
+    add, constant = rewriting.add, rewriting.constant
+    highest = rewriting.reduce_max(rewriting.answer, 2)
+    backwards = constant("backwards", np.arange(classes, 0, -1, dtype=np.int32))
+    reaching = add("Where", add("Equal", rewriting.answer, highest), backwards, constant("none", np.int32(0)))
+    first = rewriting.squeeze(rewriting.reduce_max(reaching, 2), 2)
+    add("Sub", constant("classes", np.int32(classes)), first, output="index")
+    rewriting.squeeze(highest, 2, output="score")
+    rewriting.give("index", TensorProto.INT32, ["batch", "T"])
+    rewriting.give("score", TensorProto.FLOAT, ["batch", "T"])
+    return rewriting.finish()
+
+
+class _Rewriting:
+    """A network that takes one picture and gives one answer, in the course of getting new borders.
+
+    The nodes are collected in the order in which they will run: what take_pixels puts in front, the original ones,
+    then what is added behind.
+    """
+
+    def __init__(self, original: ModelProto) -> None:
+        graph = original.graph
         weights = {tensor.name for tensor in graph.initializer}
         inputs = [value for value in graph.input if value.name not in weights]
         if len(inputs) != 1 or len(graph.output) != 1:
             raise GraphError(f"one input and one output are wanted, not {len(inputs)} and {len(graph.output)}")
-        self.input, self.output = inputs[0], graph.output[0]
-        self.opset = next(entry.version for entry in self.original.opset_import if entry.domain in ("", "ai.onnx"))
-        if not OLDEST_OPSET <= self.opset <= NEWEST_OPSET:
-            raise GraphError(f"opset {self.opset} is outside {OLDEST_OPSET}..{NEWEST_OPSET}")
-        if self.original.ir_version > NEWEST_IR:
-            raise GraphError(f"IR version {self.original.ir_version} is newer than {NEWEST_IR}")
-        dims = _dims(self.input)
-        if len(dims) != 4 or dims[1] != 3 or self.input.type.tensor_type.elem_type != TensorProto.FLOAT:
-            raise GraphError(f"the input '{self.input.name}' is not a float32 picture [N, 3, H, W] but {dims}")
+        self._opset = next(entry.version for entry in original.opset_import if entry.domain in ("", "ai.onnx"))
+        if not OLDEST_OPSET <= self._opset <= NEWEST_OPSET:
+            raise GraphError(f"opset {self._opset} is not within {OLDEST_OPSET} .. {NEWEST_OPSET}")
+        if original.ir_version > NEWEST_IR:
+            raise GraphError(f"IR version {original.ir_version} is newer than {NEWEST_IR}")
+        self._original = original
+        self._picture = inputs[0]
+        self.answer = graph.output[0].name
+        self._taken = weights | {name for node in graph.node for name in (*node.input, *node.output)}
+        self._nodes: list[NodeProto] = []
+        self._constants: dict[str, TensorProto] = {}
+        self._inputs: list[ValueInfoProto] = []
+        self._outputs: list[ValueInfoProto] = []
 
-    def take_image(
-        self, height: int | str, width: int | str, normalisation: Normalisation, mask: str | None = None
-    ) -> tuple[int | str, int | str]:
-        """Puts `image` before the network; returns its height and width, fixed where the network fixes them."""
-        fixed = [dim if isinstance(dim, int) and dim > 0 else None for dim in _dims(self.input)[2:]]
-        for wanted, found in zip((height, width), fixed, strict=True):
-            if isinstance(wanted, int) and found not in (None, wanted):
-                raise GraphError(f"the input is {found} pixels high, not {wanted}")
-        add = self._before
-        pixels = add("Cast", [add("Transpose", ["image"], perm=[0, 3, 1, 2])], to=TensorProto.FLOAT)
-        scaled = add("Mul", [pixels, self._constant("scale", normalisation.scale)])
-        bias = self._constant("bias", normalisation.bias)
-        if mask is None:
-            add("Add", [scaled, bias], output=self.input.name)
-        else:
-            normalised = add("Add", [scaled, bias])
-            columns = add(
-                "Range",
-                [
-                    self._constant("first", np.int32(0)),
-                    add(
-                        "Cast",
-                        [add("Gather", [add("Shape", ["image"]), self._constant("width_axis", np.int64(2))])],
-                        to=TensorProto.INT32,
-                    ),
-                    self._constant("step", np.int32(1)),
-                ],
-            )
-            per_row = add("Reshape", [mask, self._constant("per_row", np.array([-1, 1, 1, 1], np.int64))])
-            zero = self._constant("zero", np.float32(0))
-            add("Where", [add("Less", [columns, per_row]), normalised, zero], output=self.input.name)
-        return fixed[0] or height, fixed[1] or width
+    def take_pixels(
+        self, height: int | str, width: int | str, normalisation: Normalisation, padded: bool = False
+    ) -> None:
+        """Puts `image` before the network, and `width` where pictures come padded.
 
-    def squeeze_channel(self, name: str) -> None:
-        """[N, 1, H, W] -> [N, H, W]."""
-        self._axis_node("Squeeze", [self.output.name], 1, since=13, output=name)
-
-    def rename_output(self, name: str) -> None:
-        self._after("Identity", [self.output.name], output=name)
-
-    def reduce_classes(self, classes: int) -> None:
-        """[N, T, C] -> `index`, `score` [N, T].
-
-        Not with ArgMax, which slows OpenVINO down by a tenth: the classes that reach the maximum are numbered from the
-        end, C for the first, and the largest number is the first class that reaches it.
+        A side is a number, or a name where any number will do; it becomes a number where the network was made for one.
         """
-        last = {"since": 18, "axis": 2}
-        add = self._after
-        highest = self._axis_node("ReduceMax", [self.output.name], keepdims=1, **last)
-        reached = add("Equal", [self.output.name, highest])
-        from_end = self._constant("from_end", np.arange(classes, 0, -1, dtype=np.int32))
-        numbered = add("Where", [reached, from_end, self._constant("none", np.int32(0))])
-        first = self._axis_node("ReduceMax", [numbered], keepdims=0, **last)
-        add("Sub", [self._constant("classes", np.int32(classes)), first], output="index")
-        self._axis_node("Squeeze", [highest], 2, since=13, output="score")
+        declared = _dims(self._picture)
+        element = self._picture.type.tensor_type.elem_type
+        if len(declared) != 4 or declared[1] != 3 or isinstance(declared[0], int) or element != TensorProto.FLOAT:
+            raise GraphError(f"the input is wanted as float32 [N, 3, H, W], but declared as {declared}")
+        sides = [_agreed(wanted, found) for wanted, found in zip((height, width), declared[2:], strict=True)]
+        self._take("image", TensorProto.UINT8, ["batch", *sides, 3])
 
-    def finish(
-        self,
-        inputs: Sequence[tuple[str, int, list[int | str]]],
-        outputs: Sequence[tuple[str, int, list[int | str]]],
-    ) -> ModelProto:
-        """The rewritten network, checked. Raises GraphError if a new name is already taken or a shape does not hold."""
-        graph = self.original.graph
-        taken = {name for node in graph.node for name in (*node.input, *node.output)}
-        taken |= {tensor.name for tensor in graph.initializer}
-        for name in [entry[0] for entry in (*inputs, *outputs)]:
-            if name in taken:
-                raise GraphError(f"the name '{name}' is already used inside the network")
+        # (pixel - 255 mean) / (255 std): where mean and std are a half, only the division rounds, and so the float32
+        # result is the exact one. It costs nothing that could be measured beside a multiplication and an addition.
+        mean = self.constant("mean", _per_channel(normalisation.mean))
+        std = self.constant("std", _per_channel(normalisation.std))
+        pixels = self.add("Cast", self.add("Transpose", "image", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+        centred = self.add("Sub", pixels, mean)
+        picture = self._picture.name
+        if padded:
+            normalised = self.add("Div", centred, std)
+            self.add("Where", self._is_picture(), normalised, self.constant("padding", np.float32(0)), output=picture)
+        else:
+            self.add("Div", centred, std, output=picture)
+        self._nodes.extend(self._original.graph.node)
+
+    def give(self, name: str, element: int, shape: list[int | str]) -> None:
+        """Declares an output."""
+        self._outputs.append(helper.make_tensor_value_info(name, element, shape))
+
+    def add(self, op: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        """Adds a node; returns the name of its output."""
+        name = f"border/{len(self._nodes)}/{op}"
+        self._nodes.append(helper.make_node(op, inputs, [output or name], name, **attributes))
+        return output or name
+
+    def constant(self, name: str, value: npt.NDArray[np.generic] | np.generic) -> str:
+        """Adds a constant; returns the name of its tensor."""
+        tensor = numpy_helper.from_array(np.asarray(value), f"border/{name}")
+        self._constants[tensor.name] = tensor
+        return tensor.name
+
+    def reduce_max(self, tensor: str, axis: int) -> str:
+        """The largest along an axis, which stays with length 1."""
+        return self._along("ReduceMax", tensor, axis, input_since=18, keepdims=1)
+
+    def squeeze(self, tensor: str, axis: int, output: str | None = None) -> str:
+        """The tensor without an axis of length 1."""
+        return self._along("Squeeze", tensor, axis, input_since=13, output=output)
+
+    def finish(self) -> ModelProto:
+        """The rewritten network, whose declared shapes hold. Raises GraphError if it is not valid."""
         model = ModelProto()
-        model.ir_version = self.original.ir_version
-        model.opset_import.extend(self.original.opset_import)
-        model.producer_name = self.original.producer_name
-        model.graph.name = graph.name
-        model.graph.node.extend([*self.before, *graph.node, *self.after])
-        model.graph.initializer.extend([*graph.initializer, *self.constants])
-        model.graph.value_info.extend(graph.value_info)
-        model.graph.input.extend(helper.make_tensor_value_info(*entry) for entry in inputs)
-        model.graph.output.extend(helper.make_tensor_value_info(*entry) for entry in outputs)
+        model.CopyFrom(self._original)
+        del model.metadata_props[:]
+        graph = model.graph
+        for field, values in (("node", self._nodes), ("input", self._inputs), ("output", self._outputs)):
+            graph.ClearField(field)
+            getattr(graph, field).extend(values)
+        graph.initializer.extend(self._constants.values())
+        if clashing := self._taken & {value.name for value in (*self._inputs, *self._outputs)}:
+            raise GraphError(f"the network already uses the name {min(clashing)!r} inside")
         try:
             onnx.checker.check_model(model, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise GraphError(f"the rewritten network is not valid: {error}") from error
         return model
 
-    def _constant(self, name: str, value: np.ndarray | np.generic) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(value), f"border/{name}"))
-        return f"border/{name}"
+    def _take(self, name: str, element: int, shape: list[int | str]) -> None:
+        self._inputs.append(helper.make_tensor_value_info(name, element, shape))
 
-    def _before(self, op: str, inputs: list[str], output: str | None = None, **attributes: object) -> str:
-        return self._add(self.before, "in", op, inputs, output, **attributes)
+    def _is_picture(self) -> str:
+        """BOOL [batch, 1, 1, W]: whether a column lies before `width`."""
+        self._take("width", TensorProto.INT32, ["batch", 1])
+        columns = self.add("Gather", self.add("Shape", "image"), self.constant("width_axis", np.int64(2)))
+        number = self.add(
+            "Range",
+            self.constant("first", np.int32(0)),
+            self.add("Cast", columns, to=TensorProto.INT32),
+            self.constant("step", np.int32(1)),
+        )
+        end = self.add("Reshape", "width", self.constant("per_row", np.array([-1, 1, 1, 1], np.int64)))
+        return self.add("Less", number, end)
 
-    def _after(self, op: str, inputs: list[str], output: str | None = None, **attributes: object) -> str:
-        return self._add(self.after, "out", op, inputs, output, **attributes)
-
-    def _axis_node(
-        self, op: str, inputs: list[str], axis: int, since: int, output: str | None = None, **attributes: object
+    def _along(
+        self, op: str, tensor: str, axis: int, input_since: int, output: str | None = None, **attributes: Any
     ) -> str:
-        """A node behind the network that works along one axis: an attribute before opset `since`, an input from it on."""
-        if self.opset < since:
-            return self._after(op, inputs, output, axes=[axis], **attributes)
-        return self._after(op, [*inputs, self._axis_constant(axis)], output, **attributes)
-
-    def _axis_constant(self, axis: int) -> str:
-        name = f"axis_{axis}"
-        if any(tensor.name == f"border/{name}" for tensor in self.constants):
-            return f"border/{name}"
-        return self._constant(name, np.array([axis], np.int64))
-
-    @staticmethod
-    def _add(
-        nodes: list[NodeProto], side: str, op: str, inputs: list[str], output: str | None, **attributes: object
-    ) -> str:
-        name = f"border/{side}/{len(nodes)}_{op}"
-        node = helper.make_node(op, inputs, [output or name], name=name, **attributes)
-        nodes.append(node)
-        return node.output[0]
+        """A node that works along an axis, which was an attribute until an opset made it an input."""
+        if self._opset < input_since:
+            return self.add(op, tensor, output=output, axes=[axis], **attributes)
+        return self.add(op, tensor, self.constant(f"axis_{axis}", np.array([axis])), output=output, **attributes)
 
 
-def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
-    """Declared dimensions: a number where fixed, the name (or '') where dynamic."""
+def _agreed(wanted: int | str, declared: int | str) -> int | str:
+    if isinstance(wanted, int) and isinstance(declared, int) and wanted != declared:
+        raise GraphError(f"pictures of {wanted} pixels are wanted, but the network is made for {declared}")
+    return declared if isinstance(declared, int) else wanted
+
+
+def _per_channel(values: tuple[float, float, float]) -> npt.NDArray[np.float32]:
+    """In units of a byte, and in the shape of a picture."""
+    return (255.0 * np.array(values)).astype(np.float32).reshape(1, 3, 1, 1)
+
+
+def _dims(value: ValueInfoProto) -> list[int | str]:
+    """The declared dimensions: a number where fixed, else a name, which may be empty. (-1 stands in some exports.)"""
     dims = value.type.tensor_type.shape.dim
-    return [dim.dim_value if dim.WhichOneof("value") == "dim_value" and dim.dim_value > 0 else dim.dim_param for dim in dims]
+    return [dim.dim_value if dim.dim_value > 0 else dim.dim_param for dim in dims]
