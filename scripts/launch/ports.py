@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,12 +105,16 @@ def _holders(port: int) -> Iterator[tuple[int, str]]:
     """Process id and name of each process with a socket that listens on the port, as far as /proc may be read."""
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
-            if links & wanted:
+        # What may not be read belongs to another user; what is not found has just been closed or ended.
+        with suppress(PermissionError, FileNotFoundError):
+            if any(_target(descriptor) in wanted for descriptor in (process / "fd").iterdir()):
                 yield int(process.name), (process / "comm").read_text().strip()
-        except OSError:  # another user's process, or one that has just ended
-            continue
+
+
+def _target(descriptor: Path) -> str | None:
+    with suppress(FileNotFoundError):
+        return str(descriptor.readlink())
+    return None
 
 
 def _listening_inodes(port: int) -> Iterator[str]:

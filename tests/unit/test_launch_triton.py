@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.launch import rundir
+from scripts.launch.rundir import RunDirectory, run_directory
+from scripts.launch.triton import ServerLog, StubWatch, build_backend_directory, environment
+
+
+def test_the_backend_directory_holds_the_python_backend_and_the_repositorys_own(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "onnxruntime").mkdir(parents=True)
+    (own / "onnxruntime" / "model.py").write_text("")
+    (own / "__pycache__").mkdir()
+    build_backend_directory(tmp_path / "backends", own)
+    assert {path.name for path in (tmp_path / "backends").iterdir()} == {"python", "onnxruntime"}
+    python = tmp_path / "backends" / "python"
+    assert (python / "triton_python_backend_utils.py").exists()
+    # Triton refuses a library whose real path lies elsewhere.
+    assert (python / "libtriton_python.so").resolve() == python / "libtriton_python.so"
+    assert os.access(python / "triton_python_backend_stub", os.X_OK)
+    assert (tmp_path / "backends" / "onnxruntime" / "model.py").exists()
+
+
+def test_the_stub_of_the_running_python_finds_its_libraries(tmp_path: Path) -> None:
+    build_backend_directory(tmp_path / "backends", tmp_path)
+    stub = tmp_path / "backends" / "python" / "triton_python_backend_stub"
+    resolved = subprocess.run(["ldd", stub], env=environment(os.environ), capture_output=True, text=True, check=True)
+    assert f"libpython3.{sys.version_info.minor}.so" in resolved.stdout
+    assert "not found" not in resolved.stdout
+
+
+def test_the_virtual_environment_comes_first_on_the_servers_path() -> None:
+    assert environment({"PATH": "/usr/bin"})["PATH"] == f"{sys.prefix}/bin:/usr/bin"
+
+
+def test_the_log_keeps_everything_and_passes_on_what_matters(tmp_path: Path) -> None:
+    said: list[str] = []
+    lines = [
+        'I1120 07:15:29.401969 7032 model_lifecycle.cc:472] "loading: det_onnx:1"',
+        "+-------+---------+",
+        "| Model | Version |",
+        "",
+        'E1120 07:15:29.402174 7032 server.cc:241] "CudaDriverHelper has not been initialized."',
+        "E1120 07:15:29.404005 7032 model_lifecycle.cc:642] \"failed to load 'det_onnx' version 1\"",
+        "Traceback (most recent call last):",
+    ]
+    log = ServerLog(tmp_path / "logs" / "triton.log", said.append)
+    for line in lines:
+        log(line)
+    assert said == lines[-2:]
+    assert (tmp_path / "logs" / "triton.log").read_text().splitlines() == lines
+
+
+@pytest.fixture
+def parent_of_zombie() -> Iterator[subprocess.Popen[str]]:
+    script = "import os, sys, time\nif os.fork() == 0: os._exit(0)\nprint(flush=True)\ntime.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_child_that_stays_a_zombie_is_a_lost_stub(parent_of_zombie: subprocess.Popen[str]) -> None:
+    watch = StubWatch()
+    deadline = time.monotonic() + 5
+    while not watch(parent_of_zombie.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert watch(parent_of_zombie.pid) == "has lost a Python stub"
+    assert StubWatch()(parent_of_zombie.pid) is None, "one look cannot tell a dead stub from one that is being ended"
+
+
+@pytest.fixture
+def shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path / "shm"
+    directory.mkdir()
+    monkeypatch.setattr(rundir, "SHARED_MEMORY", directory)
+    return directory
+
+
+def test_a_run_leaves_neither_folder_nor_shared_memory(tmp_path: Path, shared_memory: Path) -> None:
+    other = shared_memory / "somebody_elses"
+    other.touch()
+    with run_directory(tmp_path / "run") as run:
+        (shared_memory / f"{run.shared_memory_prefix}1").touch()
+        (run.path / "file").touch()
+    assert list(shared_memory.iterdir()) == [other]
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_start_clears_what_killed_runs_left_and_spares_running_ones(tmp_path: Path, shared_memory: Path) -> None:
+    killed = RunDirectory(tmp_path / "run" / "killed")
+    killed.path.mkdir(parents=True)
+    (shared_memory / f"{killed.shared_memory_prefix}1").touch()
+    running = RunDirectory(tmp_path / "run" / "running")
+    running.path.mkdir()
+    kept = shared_memory / f"{running.shared_memory_prefix}1"
+    kept.touch()
+    descriptor = os.open(running.path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with run_directory(tmp_path / "run"):
+        assert list(shared_memory.iterdir()) == [kept]
+        assert running.path.exists()
+        assert not killed.path.exists()
+    os.close(descriptor)
