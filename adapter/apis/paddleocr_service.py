@@ -5,41 +5,45 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Response, UploadFile
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
-from adapter import recognizer
 from adapter.apis.base import Api, ServicesDep
 from adapter.errors import ServiceError
-from adapter.recognizer import Line, Page, Quad, RecognitionOptions
+from adapter.recognizer import Line, Page, Quad, RecognitionOptions, Span
 from adapter.settings import Settings
 from adapter.sources import FileLimit, from_upload
 
 router = APIRouter()
 
 
-class Span(BaseModel):
+class _Model(BaseModel):
+    # So that the notes below a field stand in the API documentation, too.
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class SpanResult(_Model):
     text: str
     confidence: float
     bbox: Quad
 
 
-class WordResult(Span):
-    characters: list[Span]
+class WordResult(SpanResult):
+    characters: list[SpanResult]
 
 
-class LineResult(Span):
+class LineResult(SpanResult):
     """`confidence` is the recognition's; the detection's where recognition was not asked for."""
 
     words: list[WordResult] | None = None
     """With `return_word_box` only."""
 
 
-class ImageSize(BaseModel):
+class ImageSize(_Model):
     width: int
     height: int
 
 
-class Recognition(BaseModel):
+class Recognition(_Model):
     success: Literal[True] = True
     results: list[LineResult]
     processing_time: float
@@ -51,7 +55,7 @@ class Recognition(BaseModel):
     """The file holds further pictures, of which only the first was read."""
 
 
-class Failure(BaseModel):
+class Failure(_Model):
     success: Literal[False] = False
     error: str
 
@@ -63,6 +67,7 @@ class Failure(BaseModel):
         400: {"model": Failure, "description": "A field is missing or invalid, or the file is no readable picture."},
         413: {"model": Failure, "description": "The file or the picture is over a limit."},
         "4XX": {"model": Failure, "description": "Any other fault of the request."},
+        500: {"model": Failure, "description": "A fault of the server."},
         503: {"model": Failure, "description": "The queue is full, or Triton is away."},
         504: {"model": Failure, "description": "The request took longer than it may."},
     },
@@ -110,7 +115,7 @@ def _recognition(page: Page, options: RecognitionOptions, seconds: float) -> Rec
 
 def _line_result(line: Line, options: RecognitionOptions) -> LineResult:
     words = [
-        WordResult(**_span(word), characters=[Span(**_span(character)) for character in word.characters])
+        WordResult(**_span(word), characters=[SpanResult(**_span(character)) for character in word.characters])
         for word in line.words
     ]
     return LineResult(
@@ -121,7 +126,7 @@ def _line_result(line: Line, options: RecognitionOptions) -> LineResult:
     )
 
 
-def _span(span: recognizer.Span) -> dict[str, Any]:
+def _span(span: Span) -> dict[str, Any]:
     return {"text": span.text, "confidence": span.score, "bbox": span.quad}
 
 
