@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyclipper
 
+from . import MAX_SIDE
+
 Quad = npt.NDArray[np.float32]
 Corners = npt.NDArray[np.floating[Any]]
 
@@ -30,23 +32,26 @@ _TILE_PIXELS = 2048 * 2048
 _TILE_SIDE = 1536
 _TILE_MARGIN = 3 * STRIDE
 
+LEAST_SIDE = 8  # pixels: a picture with a shorter side holds no text
 _THIN = 30  # pixels: a picture with a shorter side is enlarged to it
 _BANNER = 8  # width / height above which a picture is set between black bars
+_LONG = 2000  # pixels: bars grow no further with a banner's width
 
 
 @dataclass(frozen=True)
 class DetectionRules:
-    """How text is looked for. The longer side of the network's input is at most `max_side`, then the shorter at least
-    `min_side` pixels. `thresh` binarises the probability map, `box_thresh` is a box's least mean probability,
-    `unclip_ratio` is DB's r' (offset = area × r' / perimeter), `dilate` closes gaps with a 2×2 kernel."""
+    """How text is looked for. The network's input has at most `max_pixels` pixels and no side over `max_side`, where
+    one is given; within that its shorter side is at least `min_side` pixels. `thresh` binarises the probability map,
+    `box_thresh` is a box's least mean probability, `unclip_ratio` is DB's r' (offset = area × r' / perimeter),
+    `dilate` closes gaps with a 2×2 kernel."""
 
     min_side: int
-    max_side: int
     max_pixels: int
     thresh: float
     box_thresh: float
     unclip_ratio: float
     dilate: bool
+    max_side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,24 +73,23 @@ def frame(picture: npt.NDArray[np.uint8]) -> Frame:
     """The frame of a picture UINT8 [H, W, 3]; most are their own."""
     height, width = picture.shape[:2]
     pixels, scale = picture, (1.0, 1.0)
-    if min(height, width) < _THIN:
-        factor = _THIN / min(height, width)
+    factor = min(_THIN / min(height, width), MAX_SIDE / max(height, width))
+    if factor > 1:
         size = (_multiple(width * factor), _multiple(height * factor))
         pixels, scale = cv2.resize(picture, size), (width / size[0], height / size[1])
         height, width = pixels.shape[:2]
     if height > _THIN and width / height <= _BANNER:
         return Frame(pixels, scale)
-    bar = abs(max(width // _BANNER, _THIN) * 2 - height) // 2
+    bar = abs(max(min(width, _LONG) // _BANNER, _THIN) * 2 - height) // 2
     return Frame(cv2.copyMakeBorder(pixels, bar, bar, 0, 0, cv2.BORDER_CONSTANT), scale, bar)
 
 
 def input_size(height: int, width: int, rules: DetectionRules) -> tuple[int, int]:
     """Height and width of the network's input for a frame of that size: multiples of 32."""
-    if max(height, width) > rules.max_side:
-        factor = rules.max_side / max(height, width)
-        height, width = _multiple(height * factor), _multiple(width * factor)
     factor = max(1.0, rules.min_side / min(height, width))
     factor = min(factor, math.sqrt(rules.max_pixels / (height * width)))
+    if rules.max_side is not None:
+        factor = min(factor, rules.max_side / max(height, width))
     return _multiple(height * factor), _multiple(width * factor)
 
 

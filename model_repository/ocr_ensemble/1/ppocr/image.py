@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from . import MAX_PIXELS
+from . import MAX_PIXELS, MAX_SIDE
 from .errors import TooLargeError, UnreadableImageError
 
 READABLE = "JPEG, PNG, BMP, TIFF, WebP, GIF, JPEG 2000 or PNM"
@@ -28,7 +28,7 @@ _OPENCV = re.compile(
     re.DOTALL,
 )
 _PILLOW = re.compile(rb"GIF8[79]a|II\*\x00|MM\x00\*|II\+\x00|MM\x00\+")
-_TOO_LARGE = f"the picture has more than {MAX_PIXELS} pixels"
+_TOO_LARGE = f"the picture has more than {MAX_PIXELS} pixels, or a side of more than {MAX_SIDE}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Picture:
 def decode(data: bytes) -> Picture:
     """The first frame of an encoded picture, its EXIF orientation applied, transparency laid on white.
 
-    Raises UnreadableImageError (not a picture, damaged, of an unknown format) and TooLargeError (over MAX_PIXELS).
+    Raises UnreadableImageError (not a picture, damaged, of an unknown format) and TooLargeError (over MAX_PIXELS or MAX_SIDE).
     """
     if not data:
         raise UnreadableImageError("the picture is empty (0 bytes)")
@@ -71,14 +71,14 @@ def _decode_opencv(data: bytes) -> npt.NDArray[np.uint8]:
 
 def _decode_pillow(data: bytes) -> Picture:
     try:
-        from PIL import Image, ImageOps  # noqa: PLC0415 - few pictures need it, and it is slow to load
+        from PIL import Image, ImageOps, UnidentifiedImageError  # noqa: PLC0415 - few pictures need it, and it is slow to load
     except ImportError:
         raise UnreadableImageError("GIF and TIFF need the package 'pillow' in the server's Python") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the bound on pixels is ours
             image = Image.open(io.BytesIO(data))
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
                 raise TooLargeError(_TOO_LARGE)
             more_frames = bool(getattr(image, "is_animated", False))
             image.seek(0)
@@ -90,6 +90,10 @@ def _decode_pillow(data: bytes) -> Picture:
             rgba = np.asarray(upright.convert("RGBA" if upright.has_transparency_data else "RGB"))
     except (UnreadableImageError, TooLargeError):
         raise
+    except Image.DecompressionBombError:
+        raise TooLargeError(_TOO_LARGE) from None
+    except UnidentifiedImageError:
+        raise UnreadableImageError("the picture is damaged: its header cannot be read") from None
     except Exception as error:  # Pillow's decoders raise whatever a damaged file provokes
         raise UnreadableImageError(f"the picture is damaged: {error}") from None
     channels = [2, 1, 0, 3][: rgba.shape[2]]

@@ -126,6 +126,8 @@ def _rules(rules: detection.DetectionRules, options: Options) -> detection.Detec
 async def _detect(
     picture: crops.Image, rules: detection.DetectionRules, networks: Networks, watch: Stopwatch
 ) -> tuple[detection.Frame, list[detection.Box]]:
+    if min(picture.shape[:2]) < detection.LEAST_SIDE:
+        return detection.Frame(picture), []
     with watch.stage("resize"):
         frame = detection.frame(picture)
         frame_height, frame_width = frame.pixels.shape[:2]

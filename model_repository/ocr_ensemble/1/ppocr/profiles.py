@@ -14,8 +14,8 @@ from .recognition import RecognitionRules
 
 @dataclass(frozen=True)
 class Profile:
-    """`version` is the version of det_onnx, cls_onnx and rec_onnx that holds the weights; `characters` are the CTC
-    classes (the blank, class 0, is the empty string); `text_score` is a line's least score unless a request names one."""
+    """`version` is the version of det_onnx, cls_onnx and rec_onnx that holds the weights. `characters` are the CTC
+    classes; the blank, class 0, is the empty string. `text_score` is a line's least score where none is asked for."""
 
     name: str
     version: int
