@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -124,11 +124,13 @@ def environment(listeners: Listeners, **settings: str) -> dict[str, str]:
 
 def children(parent: int) -> list[tuple[int, str]]:
     """Process id and command line of each living child."""
-    listing = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,stat=,args=", "--ppid", str(parent)], capture_output=True, text=True, check=False
-    ).stdout
-    rows = (line.split(maxsplit=2) for line in listing.splitlines())
-    return [(int(pid), command) for pid, state, command in rows if not state.startswith("Z")]
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        pid = int(process.name)
+        if alive(pid) and _state_and_parent(pid)[1] == parent:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found.append((pid, (process / "cmdline").read_text().replace("\0", " ")))
+    return found
 
 
 def descendants(parent: int) -> list[int]:
@@ -139,10 +141,15 @@ def descendants(parent: int) -> list[int]:
 
 def alive(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
+    return _state_and_parent(pid)[0] not in {"Z", "X", ""}
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (FileNotFoundError, ProcessLookupError):
+        return "", 0
+    return state, int(parent)
 
 
 def eventually(condition: Callable[[], bool], timeout: float, interval: float = 0.05) -> bool:
