@@ -1,5 +1,7 @@
 """Widths, batches, windows of long lines and CTC best paths."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -92,7 +94,7 @@ def test_windows_of_a_long_line_overlap_and_each_place_is_kept_by_one(width):
     windows = sorted((w for b in batches([blank(width)], BY_LINE) for w in b.windows), key=lambda w: w.start)
     assert windows[0].start == 0 and windows[-1].end == width
     assert all(window.end - window.start <= 1600 + 2 for window in windows)
-    for left, right in zip(windows, windows[1:]):
+    for left, right in pairwise(windows):
         assert left.keep_to == right.keep_from
         assert right.start < left.keep_to < left.end
 

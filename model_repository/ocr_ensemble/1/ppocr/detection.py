@@ -80,7 +80,7 @@ def frame(picture: npt.NDArray[np.uint8]) -> Frame:
         height, width = pixels.shape[:2]
     if height > _THIN and width / height <= _BANNER:
         return Frame(pixels, scale)
-    bar = abs(max(min(width, _LONG) // _BANNER, _THIN) * 2 - height) // 2
+    bar = max(0, max(min(width, _LONG) // _BANNER, _THIN) * 2 - height) // 2
     return Frame(cv2.copyMakeBorder(pixels, bar, bar, 0, 0, cv2.BORDER_CONSTANT), scale, bar)
 
 
