@@ -21,13 +21,18 @@ class UploadError(Exception):
     """The server refused the picture, could not read it, or was not there; the message says which."""
 
 
-def is_ready(server: str, timeout: float = 5.0) -> bool:
-    """Whether `GET /ping` of the server (a base URL) answers 200."""
+def answers(url: str, timeout: float = 5.0) -> bool:
+    """Whether GET of the URL is answered with 200."""
     try:
-        with _OPENER.open(f"{server}/ping", timeout=timeout) as response:
+        with _OPENER.open(url, timeout=timeout) as response:
             return bool(response.status == 200)
     except (OSError, ValueError):
         return False
+
+
+def is_ready(server: str) -> bool:
+    """Whether the server (a base URL) can read pictures now."""
+    return answers(f"{server}/ping")
 
 
 def upload(server: str, picture: Path, options: Mapping[str, str] | None = None) -> dict[str, Any]:

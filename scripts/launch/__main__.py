@@ -50,14 +50,15 @@ async def _read_example(server: Server) -> None:
 
 def _addresses(listeners: Listeners) -> str:
     host = listeners.local_host
-    return (
-        f"Open on {listeners.host}:\n"
-        f"  http://{host}:{listeners.adapter}  HTTP APIs (/docs describes them)\n"
-        f"  http://{host}:{listeners.http}  Triton HTTP\n"
-        f"  {host}:{listeners.grpc}         Triton gRPC\n"
-        f"  http://{host}:{listeners.metrics}/metrics  Triton metrics\n"
-        "Ctrl-C stops it."
-    )
+    rows = {
+        f"http://{host}:{listeners.adapter}": "the HTTP APIs; /docs describes them",
+        f"http://{host}:{listeners.http}": "Triton's HTTP protocol",
+        f"{host}:{listeners.grpc}": "Triton's gRPC protocol",
+        f"http://{host}:{listeners.metrics}/metrics": "Triton's metrics",
+    }
+    width = max(map(len, rows))
+    table = "".join(f"  {address:{width}}  {what}\n" for address, what in rows.items())
+    return f"Open (on {listeners.host}):\n{table}Ctrl-C stops it."
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.client import is_ready
+from scripts.client import answers
 from scripts.launch import triton
 from scripts.launch.ports import Listeners
 from scripts.launch.rundir import RunDirectory, run_directory
@@ -20,8 +20,9 @@ from scripts.launch.supervisor import Service, adopt_orphans, keep_running
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Together less than the 10 s that containers and init systems give.
 _ADAPTER_STOP_TIMEOUT = 3.0
-_TRITON_STOP_TIMEOUT = triton.EXIT_TIMEOUT + 2.0
+_TRITON_STOP_TIMEOUT = triton.EXIT_TIMEOUT + 1.0
 _READY_INTERVAL = 0.1
 
 
@@ -66,10 +67,13 @@ async def running_server(listeners: Listeners, say: Callable[[str], None]) -> As
             ]
             gave_up = asyncio.ensure_future(_first(services))
             stack.callback(gave_up.cancel)
-            while not await asyncio.to_thread(is_ready, url):
-                if gave_up.done():
-                    await gave_up
-                await asyncio.sleep(_READY_INTERVAL)
+            stack.callback(say, "Stopping.")
+            # Triton first, because the adapter logs each time that it has to say no.
+            for probe in (f"http://{listeners.local_host}:{listeners.http}/v2/health/ready", f"{url}/ping"):
+                while not await asyncio.to_thread(answers, probe):
+                    if gave_up.done():
+                        await gave_up
+                    await asyncio.sleep(_READY_INTERVAL)
             ready.set()
             yield Server(url, gave_up)
 

@@ -22,15 +22,16 @@ MODELS = ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble")
 ADMIN_HEADER = "ocr-admin"
 
 # Seconds that Triton gives requests in flight to finish once it is told to stop.
-EXIT_TIMEOUT = 4
+EXIT_TIMEOUT = 5
 
 _PACKAGES = Path(sysconfig.get_path("platlib"))
 _WHEEL = _PACKAGES / "pytriton" / "tritonserver"
 _LIBRARIES = _PACKAGES / "nvidia_pytriton.libs"
 
 
-# Information (severity I), the tables that follow some of it, and a complaint of every start without a GPU.
-_ROUTINE = re.compile(r"I\d{4} |[+|]|.*CudaDriverHelper has not been initialized")
+# Information (severity I) and the tables that follow some of it; a complaint of every start without a GPU; the
+# acknowledgement of a signal, and word that the models were not unloaded in time, for they are ended anyway.
+_ROUTINE = re.compile(r"I\d{4} |[+|]|.*CudaDriverHelper has not been initialized|Signal |.*Exit timeout expired")
 
 
 class TritonError(Exception):
