@@ -66,7 +66,8 @@ def fetch(root: Path, profiles: Sequence[Profile] = PROFILES) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with _turn(cache / "weights.lock"):
         stamp = _Stamp(cache / "weights.json", root)
-        wanted = {target: fault for target in targets(profiles) if (fault := stamp.fault(target))}
+        every = targets(profiles)
+        wanted = {target: fault for target in every if (fault := stamp.fault(target))}
         if not wanted:
             return
         for target, fault in wanted.items():
@@ -74,7 +75,8 @@ def fetch(root: Path, profiles: Sequence[Profile] = PROFILES) -> None:
         started = time.monotonic()
         with _staging(cache / "weights.staging") as staging:
             stamp.install(_prepare(list(wanted), staging))
-        print(f"{len(wanted)} files installed in {time.monotonic() - started:.0f} s", flush=True)
+        seconds = time.monotonic() - started
+        print(f"weights: {len(wanted)} of {len(every)} files installed in {seconds:.0f} s", flush=True)
 
 
 class _Stamp:
