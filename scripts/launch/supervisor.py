@@ -106,14 +106,14 @@ async def keep_running(service: Service, started: Callable[[], bool], say: Calla
 async def _run_once(service: Service) -> str:
     """Start the process, and return why it has to be started again once it and its descendants have ended."""
     process = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond
-        # Should this process be killed with SIGKILL, its children go too.
-        ["setpriv", "--pdeathsig", "KILL", *service.command],  # noqa: S607 - Debian's and Ubuntu's util-linux
+        service.command,
         env=service.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if service.output else None,
         stderr=subprocess.STDOUT if service.output else None,
         start_new_session=True,
     )
+    guard = _guard(process.pid)
     lines = await _attach(process, service.output) if service.output else None
     exited = _exit_of(process.pid)
     try:
@@ -124,10 +124,23 @@ async def _run_once(service: Service) -> str:
             await _done_within(exited, service.stop_timeout)
         raise
     finally:
-        await _end_group(process, exited)
+        await _end_group(process, exited, guard)
         if lines:
             await lines.closed
         service.clean_up()
+
+
+def _guard(group: int) -> subprocess.Popen[bytes]:
+    """A process that kills the group as soon as this process is gone, however it went.
+
+    It waits at a pipe whose other end nobody but this process holds. (PR_SET_PDEATHSIG would reach the group's leader
+    only, and a Python stub that Triton's death has caught with a lock of their shared memory waits for ever.)
+    """
+    return subprocess.Popen(
+        ["sh", "-c", 'read _; kill -KILL "-$1"', "sh", str(group)],  # noqa: S607
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def _exit_of(pid: int) -> asyncio.Future[None]:
@@ -167,10 +180,14 @@ def _how_it_ended(pid: int) -> str:
     return f"was ended by {signal.Signals(result.si_status).name}"
 
 
-async def _end_group(process: subprocess.Popen[bytes], exited: asyncio.Future[None]) -> None:
+async def _end_group(
+    process: subprocess.Popen[bytes], exited: asyncio.Future[None], guard: subprocess.Popen[bytes]
+) -> None:
     """Kill what lives of the process and its descendants, and wait until all of them are gone."""
     # The process is not reaped yet, so its group's number cannot have passed to somebody else.
     os.killpg(process.pid, signal.SIGKILL)
+    guard.kill()
+    guard.communicate()
     await exited
     process.wait()
     # The rest of the group are orphans now, and this process has adopted them.

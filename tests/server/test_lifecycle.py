@@ -84,8 +84,11 @@ def test_a_port_in_use_is_named_at_once_with_its_setting_and_holder(server: Laun
     assert server.ready
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("started", [True, False], ids=["ready", "starting"])
+@pytest.mark.parametrize(
+    ("number", "started"),
+    [(signal.SIGTERM, True), (signal.SIGINT, True), (signal.SIGTERM, False)],
+    ids=["SIGTERM", "SIGINT", "SIGTERM while starting"],
+)
 def test_a_signal_ends_everything_in_10_seconds_and_leaves_nothing(
     tmp_path: Path, number: signal.Signals, started: bool
 ) -> None:
