@@ -54,7 +54,6 @@ class Triton:
 
     def __init__(self, target: str, timeout: float) -> None:
         """`target` is host:port; `timeout`, in seconds, bounds every call."""
-        self._target = target
         self._timeout = timeout
         self._client = InferenceServerClient(target, channel_args=_CHANNEL_OPTIONS)
 
