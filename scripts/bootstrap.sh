@@ -13,7 +13,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=$ROOT/.venv/bin/python
 
 unset PYTHONHOME
-export PYTHONPATH=$ROOT
+export PYTHONPATH=$ROOT PYTHONUTF8=1
 
 checksum() { sha256sum <"$ROOT/locks/$1.txt"; }
 

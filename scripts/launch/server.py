@@ -98,14 +98,16 @@ async def _first(tasks: list[asyncio.Task[None]]) -> None:
 def _triton(listeners: Listeners, run: RunDirectory, key: str, say: Callable[[str], None]) -> Service:
     backends = run.path / "backends"
     triton.build_backend_directory(backends, ROOT / "backends")
+    log = triton.ServerLog(ROOT / ".cache" / "logs" / "triton.log", say)
     return Service(
         name="Triton",
         command=triton.command(listeners, ROOT / "model_repository", backends, run.shared_memory_prefix, key),
         environment=triton.environment(os.environ),
         stop_timeout=_TRITON_STOP_TIMEOUT,
+        drained=lambda: log.drained,
         ailment=triton.StubWatch(),
         clean_up=run.remove_shared_memory,
-        output=triton.ServerLog(ROOT / ".cache" / "logs" / "triton.log", say),
+        output=log,
     )
 
 

@@ -18,6 +18,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 _HEALTH_INTERVAL = 1.0
+_STOP_INTERVAL = 0.1
 
 
 class GaveUp(Exception):  # noqa: N818 - it reads as what happened
@@ -56,6 +57,7 @@ class Service:
         command: program and arguments.
         environment: the whole environment.
         stop_timeout: seconds between SIGTERM and SIGKILL.
+        drained: asked meanwhile; whether it has no more work in hand, so that SIGKILL need not wait.
         ailment: asked once a second with the process id; what is wrong when the process must be replaced although
             it lives, else None.
         clean_up: called whenever the process and all its descendants have ended.
@@ -66,6 +68,7 @@ class Service:
     command: Sequence[str]
     environment: Mapping[str, str]
     stop_timeout: float
+    drained: Callable[[], bool] = lambda: False
     ailment: Callable[[int], str | None] = lambda pid: None
     clean_up: Callable[[], None] = lambda: None
     output: Callable[[str], None] | None = None
@@ -120,8 +123,7 @@ async def _run_once(service: Service) -> str:
         return await _ailment(service, process.pid, exited) or _how_it_ended(process.pid)
     except asyncio.CancelledError:
         if not exited.done():
-            os.kill(process.pid, signal.SIGTERM)
-            await _done_within(exited, service.stop_timeout)
+            await _stop(service, process.pid, exited)
         raise
     finally:
         await _end_group(process, exited, guard)
@@ -165,6 +167,13 @@ async def _ailment(service: Service, pid: int, exited: asyncio.Future[None]) -> 
         if ailment:
             return ailment
     return None
+
+
+async def _stop(service: Service, pid: int, exited: asyncio.Future[None]) -> None:
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + service.stop_timeout
+    while not (await _done_within(exited, _STOP_INTERVAL) or service.drained() or time.monotonic() > deadline):
+        pass
 
 
 async def _done_within(exited: asyncio.Future[None], seconds: float) -> bool:

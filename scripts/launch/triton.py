@@ -29,9 +29,10 @@ _WHEEL = _PACKAGES / "pytriton" / "tritonserver"
 _LIBRARIES = _PACKAGES / "nvidia_pytriton.libs"
 
 
-# Information (severity I) and the tables that follow some of it; a complaint of every start without a GPU; the
-# acknowledgement of a signal, and word that the models were not unloaded in time, for they are ended anyway.
-_ROUTINE = re.compile(r"I\d{4} |[+|]|.*CudaDriverHelper has not been initialized|Signal |.*Exit timeout expired")
+# Information (severity I), the tables that follow some of it, the acknowledgement of a signal, and a complaint of every
+# start without a GPU.
+_ROUTINE = re.compile(r"I\d{4} |[+|]|Signal |.*CudaDriverHelper has not been initialized")
+_DRAINED = "All models are stopped, unloading models"
 
 
 class TritonError(Exception):
@@ -129,7 +130,12 @@ class StubWatch:
 
 
 class ServerLog:
-    """Keeps everything that the server prints in a file, and passes on what a person has to know."""
+    """Keeps everything that the server prints in a file, and passes on what a person has to know.
+
+    Attributes:
+        drained: whether the server has been told to stop and has answered every request. What it does from then on,
+            unloading its models one Python stub a second, need not be waited for.
+    """
 
     _BYTES = 10 << 20
 
@@ -137,9 +143,11 @@ class ServerLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = logging.handlers.RotatingFileHandler(path, maxBytes=self._BYTES, backupCount=1)
         self._say = say
+        self.drained = False
 
     def __call__(self, line: str) -> None:
         """Take one line."""
+        self.drained |= _DRAINED in line
         self._file.emit(logging.makeLogRecord({"msg": line}))
         if line and not _ROUTINE.match(line):
             self._say(line)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,15 @@ def test_a_signal_ends_everything_in_10_seconds_and_leaves_nothing(
         assert time.monotonic() - began < 10
     assert not [pid for pid in processes if alive(pid)]
     assert not server.shared_memory()
+
+
+def test_a_request_in_hand_is_answered_before_the_end(tmp_path: Path, picture: Path) -> None:
+    with launched(tmp_path / "log") as server, ThreadPoolExecutor(1) as pool:
+        server.wait_ready()
+        answer = pool.submit(texts, server, picture)
+        time.sleep(0.05)
+        server.process.terminate()
+        assert answer.result() == list(pages.MIXED)
 
 
 def test_nothing_outlives_a_killed_launcher_and_the_next_start_clears_its_shared_memory(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_the_log_keeps_everything_and_passes_on_what_matters(tmp_path: Path) -> 
     for line in lines:
         log(line)
     assert said == lines[-2:]
+    assert not log.drained
     assert (tmp_path / "logs" / "triton.log").read_text().splitlines() == lines
 
 
