@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from ppocr import MAX_PIXELS, MAX_SIDE, detection
 from ppocr.detection import LEAST_SIDE, Box, DetectionRules, boxes_of_map, frame, in_rows, input_size, tiles
 
-RULES = DetectionRules(min_side=736, max_pixels=8_000_000, thresh=0.3, box_thresh=0.5, unclip_ratio=1.6, dilate=False)
+RULES = DetectionRules(
+    min_side=736, max_enlargement=100, max_pixels=8_000_000, thresh=0.3, box_thresh=0.5, unclip_ratio=1.6, dilate=False
+)
 
 
 def rectangle(centre_x: float, centre_y: float, width: float, height: float, degrees: float) -> np.ndarray:
@@ -103,6 +105,12 @@ def test_boxes_ten_pixels_apart_are_two_rows():
 )
 def test_the_networks_input_is_a_multiple_of_32_within_both_limits(height, width, expected):
     assert input_size(height, width, RULES) == expected
+
+
+def test_a_small_picture_is_enlarged_no_further_than_allowed():
+    rules = DetectionRules(**{**vars(RULES), "max_enlargement": 2})
+    assert input_size(100, 200, rules) == (192, 384)  # 200 is 6.25 × 32
+    assert input_size(500, 500, rules) == (736, 736)
 
 
 def test_a_bound_on_the_longer_side_goes_before_the_least_shorter_side():

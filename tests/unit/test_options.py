@@ -31,6 +31,7 @@ PARAMETERS = {
     "version": 7,
     "detection": {
         "min_side": 736,
+        "max_enlargement": 2,
         "max_pixels": 8_000_000,
         "thresh": 0.3,
         "box_thresh": 0.5,

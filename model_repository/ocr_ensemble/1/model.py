@@ -71,8 +71,8 @@ class _TritonNetworks:
         (probability,) = await self._infer("det_onnx", {"image": image}, ["probability"])
         return probability
 
-    async def orient(self, image: crops.Image) -> np.ndarray:
-        (probability,) = await self._infer("cls_onnx", {"image": image}, ["probability"])
+    async def orient(self, image: crops.Image, width: np.ndarray) -> np.ndarray:
+        (probability,) = await self._infer("cls_onnx", {"image": image, "width": width}, ["probability"])
         return probability
 
     async def recognize(self, image: crops.Image, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -32,6 +32,7 @@ _TILE_PIXELS = 2048 * 2048
 _TILE_SIDE = 1536
 _TILE_MARGIN = 3 * STRIDE
 
+LINE_SIDE = 96  # pixels: a picture with a shorter side no longer than this may be one line, cut out by its sender
 LEAST_SIDE = 8  # pixels: a picture with a shorter side holds no text
 _THIN = 30  # pixels: a picture with a shorter side is enlarged to it
 _BANNER = 8  # width / height above which a picture is set between black bars
@@ -41,11 +42,13 @@ _LONG = 2000  # pixels: bars grow no further with a banner's width
 @dataclass(frozen=True)
 class DetectionRules:
     """How text is looked for. The network's input has at most `max_pixels` pixels and no side over `max_side`, where
-    one is given; within that its shorter side is at least `min_side` pixels. `thresh` binarises the probability map,
+    one is given; within that a shorter side under `min_side` pixels is enlarged to it, but at most by `max_enlargement`:
+    letters that are much larger than those of a page are not found. `thresh` binarises the probability map,
     `box_thresh` is a box's least mean probability, `unclip_ratio` is DB's r' (offset = area × r' / perimeter),
     `dilate` closes gaps with a 2×2 kernel."""
 
     min_side: int
+    max_enlargement: float
     max_pixels: int
     thresh: float
     box_thresh: float
@@ -86,7 +89,7 @@ def frame(picture: npt.NDArray[np.uint8]) -> Frame:
 
 def input_size(height: int, width: int, rules: DetectionRules) -> tuple[int, int]:
     """Height and width of the network's input for a frame of that size: multiples of 32."""
-    factor = max(1.0, rules.min_side / min(height, width))
+    factor = min(max(1.0, rules.min_side / min(height, width)), rules.max_enlargement)
     factor = min(factor, math.sqrt(rules.max_pixels / (height * width)))
     if rules.max_side is not None:
         factor = min(factor, rules.max_side / max(height, width))

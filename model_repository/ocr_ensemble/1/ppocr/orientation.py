@@ -8,22 +8,34 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .crops import Crop, Image
+from .crops import Image
 
 HEIGHT, WIDTH = 48, 192  # the classifier's input
-_SURE = 0.9  # probability above which a line is turned; PP-OCR's own bound
-_GREY = 127  # the nearest byte to what normalisation makes 0 of
+_SURE = 0.9  # probability above which the classifier is believed; PP-OCR's own bound
 
 
-def classifier_input(crops: list[Image]) -> Image:
-    """UINT8 [n, 48, 192, 3]: each line at height 48, cut off or padded on the right."""
-    rows = np.full((len(crops), HEIGHT, WIDTH, 3), _GREY, np.uint8)
-    for row, crop in zip(rows, crops):
-        columns = min(WIDTH, math.ceil(HEIGHT * (crop.shape[1] / crop.shape[0])))
-        row[:, :columns] = cv2.resize(crop, (columns, HEIGHT))
-    return rows
+def classifier_input(crops: list[Image]) -> tuple[Image, npt.NDArray[np.int32]]:
+    """Lines at height 48, squeezed or padded to the classifier's width: UINT8 [n, 48, 192, 3], and the columns that
+    hold picture, INT32 [n, 1]."""
+    image = np.zeros((len(crops), HEIGHT, WIDTH, 3), np.uint8)
+    width = np.empty((len(crops), 1), np.int32)
+    for row, crop in enumerate(crops):
+        width[row] = columns = min(WIDTH, math.ceil(HEIGHT * (crop.shape[1] / crop.shape[0])))
+        image[row, :, :columns] = cv2.resize(crop, (columns, HEIGHT))
+    return image, width
 
 
-def turned_upright(crop: Crop, probability: npt.NDArray[np.float32]) -> tuple[Crop, int]:
-    """The line, upright, and the angle in degrees at which it stood; `probability` is FP32 [2], of 0° and of 180°."""
-    return (crop.turned_over(), 180) if probability[1] > _SURE else (crop, 0)
+def upside_down(probability: npt.NDArray[np.float32], downwards: list[bool]) -> list[bool]:
+    """Which lines of a page stand on their heads; `probability` is FP32 [n, 2], of 0° and of 180°.
+
+    A line of which the classifier is sure goes by itself. One of which it is not goes with most of the sure ones that
+    lie as it does, level or `downwards`: pages are turned as a whole.
+    """
+    turned = probability[:, 1]
+    lie = np.array(downwards, bool)
+    decided = turned > _SURE
+    for way in (False, True):
+        same = lie == way
+        if np.count_nonzero(same & decided) > np.count_nonzero(same & (turned < 1 - _SURE)):
+            decided |= same & (turned >= 1 - _SURE)
+    return [bool(one) for one in decided]

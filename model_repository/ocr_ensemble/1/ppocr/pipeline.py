@@ -28,8 +28,8 @@ class Networks(Protocol):
     def detect(self, image: crops.Image) -> Awaitable[npt.NDArray[np.float32]]:
         """[1, H, W, 3], sides multiples of 32 → probability map FP32 [1, H, W]."""
 
-    def orient(self, image: crops.Image) -> Awaitable[npt.NDArray[np.float32]]:
-        """[n, 48, 192, 3] → FP32 [n, 2], the probabilities of 0° and of 180°."""
+    def orient(self, image: crops.Image, width: npt.NDArray[np.int32]) -> Awaitable[npt.NDArray[np.float32]]:
+        """[n, 48, 192, 3] and the columns INT32 [n, 1] that hold picture → FP32 [n, 2], of 0° and of 180°."""
 
     def recognize(
         self, image: crops.Image, width: npt.NDArray[np.int32]
@@ -137,6 +137,11 @@ async def _detect(
         probability = await _probability_map(resized, networks)
     with watch.stage("boxes"):
         boxes = detection.in_rows(detection.boxes_of_map(probability, frame_width, frame_height, rules))
+    if not boxes and min(picture.shape[:2]) <= detection.LINE_SIDE:
+        # A word or line cut out close fills the picture, and DB looks for text with a margin. Recognition decides:
+        # what is no text scores low and is dropped.
+        height, width = picture.shape[:2]
+        return detection.Frame(picture), [detection.Box(crops.whole(picture).quad, float(probability.mean()))]
     return frame, boxes
 
 
@@ -151,15 +156,13 @@ async def _probability_map(resized: crops.Image, networks: Networks) -> npt.NDAr
 
 
 async def _turn_upright(lines: list[crops.Crop], networks: Networks) -> tuple[list[crops.Crop], list[int]]:
-    upright, angles = [], []
+    probability = np.empty((len(lines), 2), np.float32)
     for first in range(0, len(lines), _ORIENTATION_BATCH):
-        some = lines[first : first + _ORIENTATION_BATCH]
-        probabilities = await networks.orient(orientation.classifier_input([line.image for line in some]))
-        for line, probability in zip(some, probabilities):
-            turned, angle = orientation.turned_upright(line, probability)
-            upright.append(turned)
-            angles.append(angle)
-    return upright, angles
+        some = slice(first, first + _ORIENTATION_BATCH)
+        probability[some] = await networks.orient(*orientation.classifier_input([line.image for line in lines[some]]))
+    turned = orientation.upside_down(probability, [line.quarter_turns == 1 for line in lines])
+    upright = [line.turned_over() if turn else line for line, turn in zip(lines, turned)]
+    return upright, [180 if turn else 0 for turn in turned]
 
 
 async def _recognize(lines: list[crops.Crop], profile: Profile, networks: Networks) -> list[recognition.Line]:
