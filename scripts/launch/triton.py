@@ -18,6 +18,10 @@ from scripts.machine import LIBPYTHON, VERSION, libpython_directory
 # The models of the OCR pipeline. Those of the vision language models take gigabytes: they are loaded on demand.
 MODELS = ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble")
 
+# The models' named configuration (configs/NAME.pbtxt) for the ONNX Runtime that the lock file installs. A model without
+# one takes its config.pbtxt.
+CONFIGURATION = "openvino"
+
 # Over gRPC its name is preceded by "triton-grpc-protocol-".
 ADMIN_HEADER = "ocr-admin"
 
@@ -96,6 +100,7 @@ def command(listeners: Listeners, repository: Path, backends: Path, shared_memor
         f"--backend-directory={backends}",
         "--model-control-mode=explicit",
         *(f"--load-model={model}" for model in MODELS),
+        f"--model-config-name={CONFIGURATION}",
         # Every configuration is complete; without this each Python model would be started twice, once to ask it.
         "--disable-auto-complete-config",
         f"--http-address={listeners.host}",
