@@ -12,13 +12,14 @@ from starlette.exceptions import HTTPException
 
 from adapter.apis import APIS
 from adapter.apis.base import Api, Services
+from adapter.documents import Documents
 from adapter.errors import InternalError, InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
 from adapter.gate import Gate
 from adapter.metrics import CONTENT_TYPE, Metrics
 from adapter.middleware import BodyLimit, Guard, Observer
 from adapter.recognizer import Recognizer
 from adapter.settings import Settings
-from adapter.sources import FileLimit
+from adapter.sources import FileLimit, Sources
 from adapter.triton import Triton
 
 logger = logging.getLogger(__name__)
@@ -37,9 +38,13 @@ def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> 
     async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
         triton = Triton(settings.triton_target, settings.request_timeout)
         gate = Gate(settings.max_in_flight, settings.max_waiting, metrics)
+        sources, documents = Sources(settings), Documents(settings)
         try:
-            yield {"services": Services(settings, Recognizer(triton, gate, metrics))}
+            recognizer = Recognizer(triton, documents, gate, metrics, settings.pdf_pages_in_flight)
+            yield {"services": Services(settings, sources, documents, recognizer)}
         finally:
+            await sources.close()
+            await documents.close()
             await triton.close()
 
     def api_of(path: str) -> Api | None:
@@ -56,7 +61,7 @@ def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> 
 
     def body_limit(path: str) -> tuple[int, str]:
         api = api_of(path)
-        limit = api.file_limit(settings) if api else FileLimit(settings.max_file_size, "OCR_MAX_FILE_SIZE")
+        limit = api.file_limit(settings, path) if api else FileLimit(settings.max_file_size, "OCR_MAX_FILE_SIZE")
         return limit.body, f"what a file of {limit.size} bytes, {limit.setting}, can need"
 
     app = FastAPI(title="Triton OCR server", version="0.1.0", lifespan=lifespan)

@@ -39,8 +39,40 @@ class UnreadableImageError(ServiceError):
     status = HTTPStatus.BAD_REQUEST
 
 
+class UnreadableDocumentError(ServiceError):
+    """The bytes are not a PDF, or one that is too broken to be shown."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class EncryptedDocumentError(UnreadableDocumentError):
+    """The PDF cannot be opened without a password."""
+
+
+class RefusedSourceError(ServiceError):
+    """The URL or path names what this server is not to fetch; the message says why, and how it could be allowed."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class UnreachableSourceError(ServiceError):
+    """What the URL or path names could not be had: no such host or file, an error status, no answer in time."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class UnauthorizedError(ServiceError):
+    """API keys are asked for, and the request brought none, or a wrong one."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
 class TooLargeError(ServiceError):
-    """A file, a body or a picture is over a limit; the message names the limit."""
+    """A file, a body, a picture or a document is over a limit; the message names the limit."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 

@@ -1,13 +1,15 @@
 """Reading a picture: what every OCR API calls."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from adapter.context import api_name
+from adapter.documents import Documents, Layout, PageImage
 from adapter.gate import Gate
 from adapter.metrics import Metrics
 from adapter.triton import Triton
@@ -81,11 +83,32 @@ class Page:
     profile: str
 
 
+@dataclass(frozen=True)
+class DocumentPage:
+    """One picture of a document, and what was read off it."""
+
+    picture: PageImage
+    page: Page
+
+
+@dataclass(frozen=True)
+class DocumentReading:
+    """A document that is being read: `pages` gives what was read, in order, as soon as it is."""
+
+    page_count: int
+    pages: AsyncIterator[DocumentPage]
+
+
 class Recognizer:
     """Reads pictures through Triton, in the turn that the gate gives them."""
 
-    def __init__(self, triton: Triton, gate: Gate, metrics: Metrics) -> None:
+    def __init__(
+        self, triton: Triton, documents: Documents, gate: Gate, metrics: Metrics, pages_in_flight: int
+    ) -> None:
+        """`pages_in_flight`: how many pages of one document are read at the same time."""
         self._triton = triton
+        self._documents = documents
+        self._pages_in_flight = pages_in_flight
         self._gate = gate
         self._metrics = metrics
 
@@ -103,6 +126,18 @@ class Recognizer:
             outputs = await self._triton.infer(_MODEL, inputs)
         self._metrics.pages.labels(api_name.get()).inc()
         return _page(outputs)
+
+    @asynccontextmanager
+    async def reading(
+        self, document: bytes, name: str, layout: Layout, options: RecognitionOptions
+    ) -> AsyncIterator[DocumentReading]:
+        """Read the PDF in the field `name`; several of its pages are in flight at a time.
+
+        Entering raises `BusyError` when the queue is full, and whatever `Documents.open` raises; the pages raise what
+        `Document.pages` and `read` raise, but never `BusyError`: a document that was let in is read to its end.
+        """
+        raise NotImplementedError
+        yield
 
 
 _DTYPES: dict[type, type] = {str: np.object_, bool: np.bool_, float: np.float32, int: np.int32}

@@ -1,7 +1,20 @@
 """The adapter's settings, from the environment: field `max_file_size` is the variable `OCR_MAX_FILE_SIZE`."""
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _comma_separated(value: object) -> object:
+    return [part for word in value.split(",") if (part := word.strip())] if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
+"""In the environment: separated by commas."""
+
+MIB = 1024 * 1024
 
 
 class Settings(BaseSettings):
@@ -17,12 +30,49 @@ class Settings(BaseSettings):
     triton_grpc_port: int = Field(default=8001, ge=1, le=65535)
     triton_url: str | None = Field(default=None, description="host:port of Triton's gRPC; unset, this machine's.")
 
-    max_in_flight: int = Field(default=16, ge=1, description="Pictures that Triton is given at the same time.")
-    max_waiting: int = Field(default=128, ge=0, description="Pictures that may wait for their turn; beyond it, 503.")
-    request_timeout: float = Field(
-        default=60.0, gt=0, description="Seconds from a request's first byte to its answer's last."
+    paddleocr_service_port: int | None = Field(
+        default=None, ge=1, le=65535, description="A further port, where the PaddleOCR service alone is served."
     )
-    max_file_size: int = Field(default=10 * 1024 * 1024, ge=1, description="Bytes of one picture.")
+    internvl_port: int | None = Field(default=None, ge=1, le=65535, description="The same for InternVL.")
+    dots_port: int | None = Field(default=None, ge=1, le=65535, description="The same for DotsOCR.")
+
+    api_keys: Words = Field(default=(), description="Any of them opens the APIs; none: the APIs are open.")
+    cors_origins: Words = Field(default=(), description="Origins whose pages may call the APIs; * is all of them.")
+
+    max_in_flight: int = Field(default=16, ge=1, description="Pictures that Triton is given at the same time.")
+    max_waiting: int = Field(default=128, ge=0, description="Requests that may wait for their turn; beyond it, 503.")
+    request_timeout: float = Field(
+        default=60.0, gt=0, description="Seconds that reading one picture may take, and a whole request to SageMaker."
+    )
+    document_timeout: float = Field(
+        default=600.0, gt=0, description="Seconds that a request may take to an API that reads documents."
+    )
+    generation_timeout: float = Field(
+        default=600.0, gt=0, description="Seconds that a request may take to an API whose model writes its answer."
+    )
+
+    max_file_size: int = Field(default=10 * MIB, ge=1, description="Bytes of one file.")
+    max_image_width: int = Field(default=4096, ge=1, description="Pixels; for SageMaker and the PaddleOCR service.")
+    max_image_height: int = Field(default=4096, ge=1, description="Pixels; for SageMaker and the PaddleOCR service.")
+    internvl_max_file_size: int = Field(default=50 * MIB, ge=1, description="Bytes of one file for InternVL.")
+    internvl_max_files: int = Field(default=16, ge=1, description="Files of one batch for InternVL.")
+
+    pdf_dpi: int = Field(default=200, ge=36, le=1200, description="At which the pages of a PDF are rendered.")
+    pdf_max_pages: int = Field(default=1000, ge=1)
+    pdf_max_pixels: int = Field(
+        default=50_000_000,
+        ge=1,
+        description="Of one rendered page; a page that has more at pdf_dpi is rendered at as many dpi as fit.",
+    )
+    pdf_page_timeout: float = Field(default=20.0, gt=0, description="Seconds that rendering one page may take.")
+    pdf_memory: int = Field(default=1024 * MIB, ge=256 * MIB, description="Bytes of address space for one open PDF.")
+    pdf_max_open: int = Field(default=8, ge=1, description="PDFs that are open at a time; further ones wait.")
+    pdf_pages_in_flight: int = Field(default=3, ge=1, description="Pages of one PDF that are read at the same time.")
+
+    url_allow: Words = Field(default=(), description="host or host:port that may be fetched although it is not public.")
+    url_timeout: float = Field(default=10.0, gt=0, description="Seconds that fetching one URL may take.")
+    url_max_redirects: int = Field(default=3, ge=0)
+    image_root: Path | None = Field(default=None, description="The folder below which paths may be named.")
 
     text_score: float = Field(default=0.5, ge=0, le=1, description="Lines with a lower score are left out.")
     box_thresh: float | None = Field(default=None, ge=0, le=1, description="Unset: the profile's own.")

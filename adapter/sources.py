@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import UploadFile
 
 from adapter.errors import InvalidRequestError, TooLargeError
+from adapter.settings import Settings
 
 # What a request may hold beside its file: the other fields, part headers and boundaries, JSON's own characters.
 _ENVELOPE = 64 * 1024
@@ -77,3 +78,31 @@ def _not_empty(data: bytes, name: str) -> bytes:
     if not data:
         raise InvalidRequestError(f"{name}: empty")
     return data
+
+
+class Sources:
+    """What a request only names, a URL or a path, to bytes."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Must be made inside the running event loop."""
+
+    async def close(self) -> None:
+        pass
+
+    async def fetch_url(self, url: str, name: str, limit: FileLimit) -> bytes:
+        """The bytes behind an http(s) URL in the field `name`.
+
+        Raises `InvalidRequestError`, `RefusedSourceError`, `UnreachableSourceError`, `TooLargeError`.
+        """
+        raise NotImplementedError
+
+    async def read_path(self, path: str, name: str, limit: FileLimit) -> bytes:
+        """The bytes of a file below OCR_IMAGE_ROOT, named in the field `name`; a relative path begins there.
+
+        Raises `InvalidRequestError`, `RefusedSourceError`, `UnreachableSourceError`, `TooLargeError`.
+        """
+        raise NotImplementedError
+
+    async def url_or_base64(self, text: str, name: str, limit: FileLimit) -> bytes:
+        """What the field `name` holds: a URL where it begins as one (`scheme://`), else base64."""
+        raise NotImplementedError

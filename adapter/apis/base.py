@@ -1,18 +1,21 @@
 """What an API module is made of, and what its routes may ask for."""
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.routing import compile_path
 
+from adapter.documents import Documents
 from adapter.errors import ServiceError
 from adapter.recognizer import Recognizer
 from adapter.settings import Settings
-from adapter.sources import FileLimit
+from adapter.sources import FileLimit, Sources
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,12 @@ class Api:
     router: APIRouter
     render_error: Callable[[ServiceError], Response]
     """A failure in the API's own form."""
-    file_limit: Callable[[Settings], FileLimit]
-    """How large a file may be; bounds the request's body."""
+    file_limit: Callable[[Settings, str], FileLimit]
+    """How large a file may be in a request for a path; bounds the request's body."""
+    timeout: Callable[[Settings], float]
+    """Seconds that a request may take."""
+    open_paths: frozenset[str] = frozenset()
+    """The paths of `router` that ask for no API key: the probes."""
 
     def __post_init__(self) -> None:
         served = {route.path for route in self.router.routes}  # type: ignore[attr-defined]
@@ -54,12 +61,39 @@ class Services:
     """What the application lends to the routes of every API."""
 
     settings: Settings
+    sources: Sources
+    documents: Documents
     recognizer: Recognizer
 
 
 async def _services(request: Request) -> Services:
     services: Services = request.state.services
     return services
+
+
+class JsonRoute(APIRoute):
+    """A route that takes its body for JSON whatever the Content-Type says: `APIRouter(route_class=JsonRoute)`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+            headers.append((b"content-type", b"application/json"))
+            return await handler(Request({**request.scope, "headers": headers}, request.receive))
+
+        return handle
+
+
+async def ndjson(
+    entries: AsyncGenerator[BaseModel, None], render_error: Callable[[ServiceError], Response]
+) -> Response:
+    """Answer with a line of JSON for each entry, as soon as it is there.
+
+    What fails before the first entry is raised, and answered with its status; what fails later is the last line, in
+    the API's own form. `entries` is closed when the client leaves.
+    """
+    raise NotImplementedError
 
 
 ServicesDep = Annotated[Services, Depends(_services)]

@@ -88,7 +88,7 @@ async def upload(
     """Read an uploaded picture."""
     start = time.perf_counter()
     settings = services.settings
-    picture = await from_upload(file, "file", file_limit(settings))
+    picture = await from_upload(file, "file", file_limit(settings, "/upload"))
     options = RecognitionOptions(
         profile=profile,
         use_det=use_det,
@@ -134,7 +134,7 @@ def render_error(error: ServiceError) -> Response:
     return JSONResponse(Failure(error=error.message).model_dump(), error.status, dict(error.headers))
 
 
-def file_limit(settings: Settings) -> FileLimit:
+def file_limit(settings: Settings, path: str) -> FileLimit:
     return FileLimit(settings.max_file_size, "OCR_MAX_FILE_SIZE")
 
 
@@ -146,4 +146,5 @@ API = Api(
     router=router,
     render_error=render_error,
     file_limit=file_limit,
+    timeout=lambda settings: settings.document_timeout,
 )

@@ -26,7 +26,7 @@ def render_error(error: ServiceError) -> Response:
     return JSONResponse({"status": "error", "error": error.message}, error.status, dict(error.headers))
 
 
-def file_limit(settings: Settings) -> FileLimit:
+def file_limit(settings: Settings, path: str) -> FileLimit:
     return FileLimit(settings.max_file_size, "OCR_MAX_FILE_SIZE")
 
 
@@ -38,4 +38,5 @@ API = Api(
     router=router,
     render_error=render_error,
     file_limit=file_limit,
+    timeout=lambda settings: settings.request_timeout,
 )

@@ -15,7 +15,7 @@ FLOORS = [
     {"adapter.apis.*"},
     {"adapter.apis.base", "adapter.middleware"},
     {"adapter.recognizer", "adapter.vlm"},
-    {"adapter.triton", "adapter.documents", "adapter.sources", "adapter.gate"},
+    {"adapter.triton", "adapter.documents", "adapter.sources", "adapter.pictures", "adapter.gate"},
     {"adapter.logs"},
     {"adapter.settings", "adapter.errors", "adapter.metrics", "adapter.context"},
 ]
