@@ -18,6 +18,7 @@ from adapter.gate import Gate
 from adapter.metrics import CONTENT_TYPE, Metrics
 from adapter.middleware import BodyLimit, Guard, Observer
 from adapter.recognizer import Recognizer
+from adapter.runtime import RuntimeProbe
 from adapter.settings import Settings
 from adapter.sources import FileLimit, Sources
 from adapter.triton import Triton
@@ -36,12 +37,12 @@ def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
-        triton = Triton(settings.triton_target, settings.request_timeout)
+        triton = Triton(settings.triton_target, settings.request_timeout, settings.triton_metrics_target)
         gate = Gate(settings.max_in_flight, settings.max_waiting, metrics)
         sources, documents = Sources(settings), Documents(settings)
         try:
             recognizer = Recognizer(triton, documents, gate, metrics, settings.pdf_pages_in_flight)
-            yield {"services": Services(settings, sources, documents, recognizer)}
+            yield {"services": Services(settings, sources, documents, recognizer, RuntimeProbe(triton))}
         finally:
             await sources.close()
             await documents.close()
@@ -57,7 +58,7 @@ def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> 
     def render(path: str, error: ServiceError) -> Response:
         _log(error)
         api = api_of(path)
-        return api.render_error(error) if api else _render_error(error)
+        return api.render(path, error) if api else _render_error(error)
 
     def body_limit(path: str) -> tuple[int, str]:
         api = api_of(path)

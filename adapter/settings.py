@@ -29,6 +29,10 @@ class Settings(BaseSettings):
 
     triton_grpc_port: int = Field(default=8001, ge=1, le=65535)
     triton_url: str | None = Field(default=None, description="host:port of Triton's gRPC; unset, this machine's.")
+    triton_metrics_port: int = Field(default=8002, ge=1, le=65535)
+    triton_metrics_url: str | None = Field(
+        default=None, description="URL of Triton's metrics; unset, of the metrics port on the host of its gRPC."
+    )
 
     paddleocr_service_port: int | None = Field(
         default=None, ge=1, le=65535, description="A further port, where the PaddleOCR service alone is served."
@@ -82,3 +86,9 @@ class Settings(BaseSettings):
     def triton_target(self) -> str:
         """host:port of the gRPC endpoint to call."""
         return self.triton_url or f"127.0.0.1:{self.triton_grpc_port}"
+
+    @property
+    def triton_metrics_target(self) -> str:
+        """URL of the metrics to read."""
+        host = self.triton_target.rpartition(":")[0]
+        return self.triton_metrics_url or f"http://{host}:{self.triton_metrics_port}/metrics"

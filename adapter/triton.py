@@ -2,11 +2,14 @@
 
 import asyncio
 import re
+import urllib.request
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from adapter.context import request_id
@@ -45,6 +48,19 @@ _MARKED = re.compile(rf"\[({'|'.join(_CALLERS_FAULT)})\] (.*)", re.DOTALL)
 # What Triton says of a model that it knows and has not loaded, and of one whose process has died.
 _NOT_RUNNING = re.compile("has no available versions|is not ready|is not healthy")
 
+# Seconds; Triton's metrics come from a listener of its own, and nothing hangs on them that could wait.
+_METRICS_TIMEOUT = 1.0
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a model is configured with: its parameters, whether it runs on a GPU, and the names of its accelerators."""
+
+    parameters: Mapping[str, str]
+    on_gpu: bool
+    accelerators: tuple[str, ...]
+
 
 class Triton:
     """A Triton server, over gRPC. Must be made inside the running event loop.
@@ -52,9 +68,10 @@ class Triton:
     Cancelling a task that awaits a call cancels the call in Triton too.
     """
 
-    def __init__(self, target: str, timeout: float) -> None:
+    def __init__(self, target: str, timeout: float, metrics_url: str) -> None:
         """`target` is host:port; `timeout`, in seconds, bounds every call."""
         self._timeout = timeout
+        self._metrics_url = metrics_url
         self._client = InferenceServerClient(target, channel_args=_CHANNEL_OPTIONS)
 
     async def close(self) -> None:
@@ -89,6 +106,33 @@ class Triton:
         ]
         answers = await asyncio.gather(*questions, return_exceptions=True)
         return all(answer is True for answer in answers)
+
+    async def configuration(self, model: str) -> Configuration:
+        """The configuration that Triton runs `model` with. Raises what `infer` raises when Triton is at fault."""
+        try:
+            config = (await self._client.get_model_config(model, client_timeout=self._timeout)).config
+        except InferenceServerException as error:
+            raise self._translated(error, model) from error
+        on_gpu = any(group.kind == ModelInstanceGroup.KIND_GPU for group in config.instance_group)
+        accelerators = config.optimization.execution_accelerators
+        named = accelerators.gpu_execution_accelerator if on_gpu else accelerators.cpu_execution_accelerator
+        return Configuration(
+            parameters={name: parameter.string_value for name, parameter in config.parameters.items()},
+            on_gpu=on_gpu,
+            accelerators=tuple(accelerator.name for accelerator in named),
+        )
+
+    async def metrics(self) -> str:
+        """Triton's metrics in Prometheus' text format. Raises `TritonUnavailableError` where they cannot be had."""
+
+        def fetch() -> str:
+            with _OPENER.open(self._metrics_url, timeout=_METRICS_TIMEOUT) as answer:
+                return str(answer.read(), "utf-8")
+
+        try:
+            return await asyncio.to_thread(fetch)
+        except OSError as error:
+            raise TritonUnavailableError("the inference server's metrics are not available") from error
 
     def _translated(self, error: InferenceServerException, model: str) -> ServiceError:
         message = error.message() or ""

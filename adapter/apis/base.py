@@ -1,8 +1,8 @@
 """What an API module is made of, and what its routes may ask for."""
 
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from starlette.routing import compile_path
 from adapter.documents import Documents
 from adapter.errors import ServiceError
 from adapter.recognizer import Recognizer
+from adapter.runtime import RuntimeProbe
 from adapter.settings import Settings
 from adapter.sources import FileLimit, Sources
 
@@ -39,10 +40,12 @@ class Api:
     """Seconds that a request may take."""
     open_paths: frozenset[str] = frozenset()
     """The paths of `router` that ask for no API key: the probes."""
+    render_error_at: Mapping[str, Callable[[ServiceError], Response]] = field(default_factory=dict)
+    """For the paths of `router` whose failures have a form of their own."""
 
     def __post_init__(self) -> None:
         served = {route.path for route in self.router.routes}  # type: ignore[attr-defined]
-        missing = self.root_paths - served
+        missing = (self.root_paths | self.open_paths | self.render_error_at.keys()) - served
         if missing:
             raise ValueError(f"{self.name}: no route has the path {sorted(missing)}")
 
@@ -50,6 +53,14 @@ class Api:
         """Whether a request for `path` is this API's to answer, be it with a 404."""
         within = path == self.prefix or path.startswith(f"{self.prefix}/")
         return within or any(pattern.match(path) for pattern in self._root_patterns)
+
+    def render(self, path: str, error: ServiceError) -> Response:
+        """A failure of a request for `path`."""
+        within = path.removeprefix(self.prefix)
+        for template, render_error in self.render_error_at.items():
+            if compile_path(template)[0].match(within):
+                return render_error(error)
+        return self.render_error(error)
 
     @cached_property
     def _root_patterns(self) -> tuple[re.Pattern[str], ...]:
@@ -64,6 +75,7 @@ class Services:
     sources: Sources
     documents: Documents
     recognizer: Recognizer
+    probe: RuntimeProbe
 
 
 async def _services(request: Request) -> Services:

@@ -14,8 +14,8 @@ FLOORS = [
     {"adapter.apis"},
     {"adapter.apis.*"},
     {"adapter.apis.base", "adapter.middleware"},
-    {"adapter.recognizer", "adapter.vlm"},
-    {"adapter.triton", "adapter.documents", "adapter.sources", "adapter.pictures", "adapter.gate"},
+    {"adapter.recognizer", "adapter.vlm", "adapter.runtime"},
+    {"adapter.triton", "adapter.documents", "adapter.sources", "adapter.pictures", "adapter.gate", "adapter.languages"},
     {"adapter.logs"},
     {"adapter.settings", "adapter.errors", "adapter.metrics", "adapter.context"},
 ]
