@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from adapter.apis import APIS
 from adapter.apis.base import Api, Services
 from adapter.documents import Documents
+from adapter.drawing import Draughtsman
 from adapter.errors import InternalError, InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
 from adapter.gate import Gate
 from adapter.metrics import CONTENT_TYPE, Metrics
@@ -39,13 +40,15 @@ def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> 
     async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
         triton = Triton(settings.triton_target, settings.request_timeout, settings.triton_metrics_target)
         gate = Gate(settings.max_in_flight, settings.max_waiting, metrics)
-        sources, documents = Sources(settings), Documents(settings)
+        sources, documents, draughtsman = Sources(settings), Documents(settings), Draughtsman()
         try:
             recognizer = Recognizer(triton, documents, gate, metrics, settings.pdf_pages_in_flight)
-            yield {"services": Services(settings, sources, documents, recognizer, RuntimeProbe(triton))}
+            probe = RuntimeProbe(triton)
+            yield {"services": Services(settings, sources, documents, recognizer, probe, draughtsman)}
         finally:
             await sources.close()
             await documents.close()
+            draughtsman.close()
             await triton.close()
 
     def api_of(path: str) -> Api | None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.routing import compile_path
 
 from adapter.documents import Documents
+from adapter.drawing import Draughtsman
 from adapter.errors import ServiceError
 from adapter.recognizer import Recognizer
 from adapter.runtime import RuntimeProbe
@@ -76,6 +77,7 @@ class Services:
     documents: Documents
     recognizer: Recognizer
     probe: RuntimeProbe
+    draughtsman: Draughtsman
 
 
 async def _services(request: Request) -> Services:

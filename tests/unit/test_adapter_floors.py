@@ -15,7 +15,15 @@ FLOORS = [
     {"adapter.apis.*"},
     {"adapter.apis.base", "adapter.middleware"},
     {"adapter.recognizer", "adapter.vlm", "adapter.runtime"},
-    {"adapter.triton", "adapter.documents", "adapter.sources", "adapter.pictures", "adapter.gate", "adapter.languages"},
+    {
+        "adapter.triton",
+        "adapter.documents",
+        "adapter.sources",
+        "adapter.pictures",
+        "adapter.gate",
+        "adapter.languages",
+        "adapter.drawing",
+    },
     {"adapter.logs"},
     {"adapter.settings", "adapter.errors", "adapter.metrics", "adapter.context"},
 ]
