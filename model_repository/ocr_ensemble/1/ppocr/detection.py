@@ -41,11 +41,14 @@ _LONG = 2000  # pixels: bars grow no further with a banner's width
 
 @dataclass(frozen=True)
 class DetectionRules:
-    """How text is looked for. The network's input has at most `max_pixels` pixels and no side over `max_side`, where
-    one is given; within that a shorter side under `min_side` pixels is enlarged to it, but at most by `max_enlargement`:
-    letters that are much larger than those of a page are not found. `thresh` binarises the probability map,
-    `box_thresh` is a box's least mean probability, `unclip_ratio` is DB's r' (offset = area × r' / perimeter),
-    `dilate` closes gaps with a 2×2 kernel."""
+    """How text is looked for.
+
+    The network's input has at most `max_pixels` pixels and no side over `max_side`, where one is given. Within that a
+    shorter side under `min_side` pixels is enlarged to it, but at most by `max_enlargement`: letters that are much
+    larger than those of a page are not found. `thresh` binarises the probability map, `box_thresh` is a box's least
+    mean probability, `unclip_ratio` is DB's r' (offset = area × r' / perimeter), `dilate` closes gaps with a 2×2
+    kernel.
+    """
 
     min_side: int
     max_enlargement: float

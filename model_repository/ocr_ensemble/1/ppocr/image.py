@@ -42,7 +42,8 @@ class Picture:
 def decode(data: bytes) -> Picture:
     """The first frame of an encoded picture, its EXIF orientation applied, transparency laid on white.
 
-    Raises UnreadableImageError (not a picture, damaged, of an unknown format) and TooLargeError (over MAX_PIXELS or MAX_SIDE).
+    Raises UnreadableImageError (not a picture, damaged, of an unknown format) and TooLargeError (over MAX_PIXELS or
+    MAX_SIDE).
     """
     if not data:
         raise UnreadableImageError("the picture is empty (0 bytes)")
