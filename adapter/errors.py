@@ -123,6 +123,10 @@ class ModelUnavailableError(UnavailableError):
     """Triton is there, and the model is not loaded or not ready."""
 
 
+class OutOfMemoryError(UnavailableError):
+    """The model has not enough memory for this request beside the others; the message says what to lower."""
+
+
 class DeadlineExceededError(ServiceError):
     """The request took longer than it may."""
 

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
         default=None, description="URL of Triton's metrics; unset, of the metrics port on the host of its gRPC."
     )
 
+    triton_key: str | None = Field(default=None, description="Lets models be loaded and unloaded.")
+
     paddleocr_service_port: int | None = Field(
         default=None, ge=1, le=65535, description="A further port, where the PaddleOCR service alone is served."
     )
@@ -54,6 +56,20 @@ class Settings(BaseSettings):
     generation_timeout: float = Field(
         default=600.0, gt=0, description="Seconds that a request may take to an API whose model writes its answer."
     )
+
+    vlm_max_in_flight: int = Field(
+        default=32, ge=1, description="Pictures that each vision-language model is given at the same time."
+    )
+    vlm_max_waiting: int = Field(
+        default=64, ge=0, description="Pictures that may wait for each of them; beyond it, 503 (DotsOCR: 429)."
+    )
+    vlm_max_pixels: int = Field(default=50_000_000, ge=1, description="Of one picture for a vision-language model.")
+    model_path: str | None = Field(
+        default=None, validation_alias="MODEL_PATH", description="Folder or hub name of InternVL's weights."
+    )
+    max_image_patches: int = Field(default=12, ge=1, description="Tiles of 448x448 pixels that InternVL is shown.")
+    internvl_max_new_tokens: int = Field(default=2048, ge=1, description="Tokens that InternVL may write for a page.")
+    dots_max_new_tokens: int = Field(default=32_768, ge=1, description="What a request to DotsOCR may ask for.")
 
     max_file_size: int = Field(default=10 * MIB, ge=1, description="Bytes of one file.")
     max_image_width: int = Field(default=4096, ge=1, description="Pixels; for SageMaker and the PaddleOCR service.")

@@ -3,11 +3,12 @@
 import asyncio
 import re
 import urllib.request
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 
+import grpc  # type: ignore[import-untyped]
 import numpy as np
-from tritonclient.grpc import InferInput
+from tritonclient.grpc import InferInput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
@@ -18,6 +19,7 @@ from adapter.errors import (
     InternalError,
     InvalidRequestError,
     ModelUnavailableError,
+    OutOfMemoryError,
     ServiceError,
     TooLargeError,
     TritonUnavailableError,
@@ -36,17 +38,26 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 800),
 ]
 
-# The ensemble marks the faults of the caller's making with a word in brackets, since a Triton error carries no more
-# than a status and a text.
-_CALLERS_FAULT: dict[str, type[ServiceError]] = {
+# Our models mark the faults that a caller can do something about with a word in brackets, since a Triton error carries
+# no more than a status and a text.
+_CALLERS_MATTER: dict[str, type[ServiceError]] = {
     "invalid_argument": InvalidRequestError,
     "unreadable_image": UnreadableImageError,
     "too_large": TooLargeError,
+    "out_of_memory": OutOfMemoryError,
 }
-_MARKED = re.compile(rf"\[({'|'.join(_CALLERS_FAULT)})\] (.*)", re.DOTALL)
+_MARKED = re.compile(rf"\[({'|'.join(_CALLERS_MATTER)})\] (.*)", re.DOTALL)
 
 # What Triton says of a model that it knows and has not loaded, and of one whose process has died.
-_NOT_RUNNING = re.compile("has no available versions|is not ready|is not healthy")
+_NOT_RUNNING = re.compile("has no available versions|is not found|is not ready|is not healthy")
+# What a Python model raised while it was loaded, in what Triton says of that.
+_LOAD_FAILURE = re.compile(r"UNAVAILABLE state: (?:\w+: )?(.*?)\s*(?:\n|$)")
+
+# Asks for a stream that ends with the status of a model's error, where it would go on with a bare text.
+_STRICT = {"triton_grpc_error": "true"}
+# The header that opens the protocols that scripts/launch keeps from the world.
+_ADMIN = "triton-grpc-protocol-ocr-admin"
+_POLL_INTERVAL = 0.1
 
 # Seconds; Triton's metrics come from a listener of its own, and nothing hangs on them that could wait.
 _METRICS_TIMEOUT = 1.0
@@ -68,10 +79,11 @@ class Triton:
     Cancelling a task that awaits a call cancels the call in Triton too.
     """
 
-    def __init__(self, target: str, timeout: float, metrics_url: str) -> None:
-        """`target` is host:port; `timeout`, in seconds, bounds every call."""
+    def __init__(self, target: str, timeout: float, metrics_url: str, key: str | None = None) -> None:
+        """`target` is host:port; `timeout`, in seconds, bounds every call; `key` lets models be loaded and unloaded."""
         self._timeout = timeout
         self._metrics_url = metrics_url
+        self._admin = {_ADMIN: key} if key else {}
         self._client = InferenceServerClient(target, channel_args=_CHANNEL_OPTIONS)
 
     async def close(self) -> None:
@@ -84,16 +96,67 @@ class Triton:
         at fault; `TritonUnavailableError`, within a second, when Triton is away; `ModelUnavailableError`;
         `DeadlineExceededError`; `InternalError`.
         """
-        tensors = []
-        for name, array in inputs.items():
-            tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            tensor.set_data_from_numpy(array)
-            tensors.append(tensor)
         try:
-            result = await self._client.infer(model, tensors, request_id=request_id.get(), client_timeout=self._timeout)
+            result = await self._client.infer(
+                model, _tensors(inputs), request_id=request_id.get(), client_timeout=self._timeout
+            )
         except InferenceServerException as error:
-            raise self._translated(error, model) from error
-        return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+            raise self._translated(error, model, self._timeout) from error
+        return _arrays(result)
+
+    async def stream(
+        self, model: str, inputs: Mapping[str, np.ndarray], timeout: float
+    ) -> AsyncGenerator[dict[str, np.ndarray], None]:
+        """Run a decoupled model once, and give each of its responses as it comes.
+
+        To close the generator is to cancel the run in Triton. `timeout` is in seconds, for all of it. Raises what
+        `infer` raises.
+        """
+
+        async def request() -> AsyncIterator[dict[str, object]]:
+            yield {"model_name": model, "inputs": _tensors(inputs), "request_id": request_id.get()}
+
+        responses = self._client.stream_infer(request(), stream_timeout=timeout, headers=_STRICT)
+        try:
+            async for result, error in responses:
+                if error is not None:
+                    raise self._translated(error, model, timeout) from error
+                yield _arrays(result)
+        except grpc.RpcError as error:
+            status = InferenceServerException(error.details(), str(error.code()))
+            raise self._translated(status, model, timeout) from error
+        finally:
+            responses.cancel()
+
+    async def unload(self, model: str) -> None:
+        """Unload `model`: what it is working on is finished, then its memory is freed, and then this returns.
+
+        Raises what `infer` raises; needs the key.
+        """
+        try:
+            await self._client.unload_model(model, headers=self._admin, client_timeout=self._timeout)
+            while await self._state(model) != "UNAVAILABLE":  # noqa: ASYNC110 - Triton tells when asked only
+                await asyncio.sleep(_POLL_INTERVAL)
+        except InferenceServerException as error:
+            raise self._translated(error, model, self._timeout) from error
+
+    async def load(self, model: str, timeout: float) -> None:
+        """Load `model` from the repository, within `timeout` seconds.
+
+        Raises `ModelUnavailableError`, with the model's own word, when it fails; else what `infer` raises. Needs the
+        key.
+        """
+        try:
+            await self._client.load_model(model, headers=self._admin, client_timeout=timeout)
+        except InferenceServerException as error:
+            failure = _LOAD_FAILURE.search(error.message() or "")
+            if failure:
+                raise ModelUnavailableError(f"the model {model!r} cannot be loaded: {failure[1]}") from error
+            raise self._translated(error, model, timeout) from error
+
+    async def _state(self, model: str) -> str:
+        index = await self._client.get_model_repository_index(headers=self._admin, client_timeout=self._timeout)
+        return next((entry.state for entry in index.models if entry.name == model), "UNAVAILABLE")
 
     async def ready(self, models: Collection[str], timeout: float) -> bool:
         """Whether Triton and every one of `models` are ready.
@@ -112,7 +175,7 @@ class Triton:
         try:
             config = (await self._client.get_model_config(model, client_timeout=self._timeout)).config
         except InferenceServerException as error:
-            raise self._translated(error, model) from error
+            raise self._translated(error, model, self._timeout) from error
         on_gpu = any(group.kind == ModelInstanceGroup.KIND_GPU for group in config.instance_group)
         accelerators = config.optimization.execution_accelerators
         named = accelerators.gpu_execution_accelerator if on_gpu else accelerators.cpu_execution_accelerator
@@ -134,18 +197,32 @@ class Triton:
         except OSError as error:
             raise TritonUnavailableError("the inference server's metrics are not available") from error
 
-    def _translated(self, error: InferenceServerException, model: str) -> ServiceError:
+    def _translated(self, error: InferenceServerException, model: str, timeout: float) -> ServiceError:
         message = error.message() or ""
         marked = _MARKED.match(message)
         if marked:
-            return _CALLERS_FAULT[marked[1]](marked[2])
+            return _CALLERS_MATTER[marked[1]](marked[2])
         match error.status():
             case "StatusCode.NOT_FOUND":
                 return ModelUnavailableError(f"the model {model!r} is not loaded")
-            case "StatusCode.UNAVAILABLE" | "StatusCode.INTERNAL" if _NOT_RUNNING.search(message):
+            # Within a stream there is no status.
+            case None | "StatusCode.UNAVAILABLE" | "StatusCode.INTERNAL" if _NOT_RUNNING.search(message):
                 return ModelUnavailableError(f"the model {model!r}, or one that it calls, is not running")
             case "StatusCode.UNAVAILABLE" | "StatusCode.CANCELLED":
                 return TritonUnavailableError("the inference server is not available; try again later")
             case "StatusCode.DEADLINE_EXCEEDED":
-                return DeadlineExceededError(f"the inference server did not answer within {self._timeout:g} s")
+                return DeadlineExceededError(f"the inference server did not answer within {round(timeout, 1):g} s")
         return InternalError("the inference server failed to process the request")
+
+
+def _tensors(inputs: Mapping[str, np.ndarray]) -> list[InferInput]:
+    tensors = []
+    for name, array in inputs.items():
+        tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        tensor.set_data_from_numpy(array)
+        tensors.append(tensor)
+    return tensors
+
+
+def _arrays(result: InferResult) -> dict[str, np.ndarray]:
+    return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}

@@ -14,7 +14,8 @@ FLOORS = [
     {"adapter.apis"},
     {"adapter.apis.*"},
     {"adapter.apis.base", "adapter.middleware"},
-    {"adapter.recognizer", "adapter.vlm", "adapter.runtime"},
+    {"adapter.dots.reader", "adapter.internvl.reader"},
+    {"adapter.recognizer", "adapter.vlm", "adapter.runtime", "adapter.decoding"},
     {
         "adapter.triton",
         "adapter.documents",
@@ -23,8 +24,11 @@ FLOORS = [
         "adapter.gate",
         "adapter.languages",
         "adapter.drawing",
+        "adapter.dots.prompts",
+        "adapter.dots.layout",
+        "adapter.internvl.structure",
     },
-    {"adapter.logs"},
+    {"adapter.logs", "adapter.dots", "adapter.dots.geometry", "adapter.internvl", "adapter.repetition"},
     {"adapter.settings", "adapter.errors", "adapter.metrics", "adapter.context"},
 ]
 

@@ -1,0 +1,116 @@
+"""A picture's pixels, as a vision-language model is to see them: upright, RGB, nothing transparent."""
+
+import asyncio
+import io
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from adapter.errors import TooLargeError, UnreadableImageError
+from adapter.pictures import picture_size
+
+# Decoding is all CPU, and each takes memory for its pixels.
+_AT_ONCE = 2
+# The models' own decoders take them as they are.
+_PLAIN_FORMATS = ("JPEG", "PNG")
+_PLAIN_MODES = ("RGB", "L")
+_WHITE = (255, 255, 255)
+# A JPEG that holds several pictures is opened as any other.
+_OPENED_AS = {"MPO": "JPEG"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture as it is handed to a model: `encoded` is PNG or JPEG.
+
+    `width` and `height` are its own, upright, in pixels, whatever size it is shown at.
+    """
+
+    encoded: bytes
+    width: int
+    height: int
+
+
+Resize = Callable[[int, int], tuple[int, int]]
+"""The width and height to show a picture at, by its own."""
+
+
+def _as_it_is(width: int, height: int) -> tuple[int, int]:
+    return width, height
+
+
+class Decoder:
+    """Decodes pictures away from the event loop, a few at a time."""
+
+    def __init__(self, max_pixels: int) -> None:
+        """`max_pixels`: how many pixels a picture may have (OCR_VLM_MAX_PIXELS)."""
+        self._max_pixels = max_pixels
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="decoder")
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def show(self, data: bytes, name: str, resize: Resize = _as_it_is) -> Shown:
+        """The picture in the field `name`, made fit for a model to see.
+
+        The first frame where there are several; turned as its EXIF orientation says, transparency laid on white, and
+        scaled to the size that `resize` gives. A picture to which none of this does anything keeps its bytes.
+        Raises `UnreadableImageError` (no picture, or a damaged one), `TooLargeError`, and what `resize` raises.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._show, data, name, resize)
+
+    def _show(self, data: bytes, name: str, resize: Resize) -> Shown:
+        size = picture_size(data, name)
+        if size.width * size.height > self._max_pixels:
+            raise TooLargeError(
+                f"{name}: a picture of {size.width}x{size.height} pixels has more than the limit of "
+                f"{self._max_pixels} pixels (OCR_VLM_MAX_PIXELS)"
+            )
+        image, turned = _upright(data, name, size.format)
+        shown_at = resize(*image.size)
+        plain = size.format in _PLAIN_FORMATS and image.mode in _PLAIN_MODES and not turned
+        if plain and shown_at == image.size:
+            return Shown(data, *image.size)
+        pixels = _rgb(image)
+        if shown_at != pixels.size:
+            # The processors of the models scale by bicubic interpolation, too.
+            pixels = pixels.resize(shown_at, Image.Resampling.BICUBIC)
+        encoded = io.BytesIO()
+        # Speed before size: it goes no further than next door.
+        pixels.save(encoded, "PNG", compress_level=1)
+        return Shown(encoded.getvalue(), *image.size)
+
+
+def _upright(data: bytes, name: str, kind: str) -> tuple[Image.Image, bool]:
+    """The first frame, decoded and upright, and whether that made it differ from the file's."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of many pixels, and of odd metadata: the bounds are ours
+            image: Image.Image = Image.open(io.BytesIO(data), formats=[_OPENED_AS.get(kind, kind)])
+            several = getattr(image, "n_frames", 1) > 1
+            image.load()
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            if image.mode in ("I", "F"):
+                raise UnreadableImageError(f"{name}: pictures with 32-bit samples are not read")
+            return ImageOps.exif_transpose(image), several or orientation != 1 or image.has_transparency_data
+    except UnreadableImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"{name}: {error}") from error
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file provokes
+        raise UnreadableImageError(f"{name}: the picture is damaged: {error}") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    transparent = image.convert("RGBA")
+    opaque = Image.new("RGB", transparent.size, _WHITE)
+    opaque.paste(transparent, mask=transparent.getchannel("A"))
+    return opaque

@@ -1,0 +1,1 @@
+"""InternVL: what it is asked about documents, and what its answers hold."""
