@@ -19,6 +19,13 @@ from adapter.runtime import RuntimeProbe
 from adapter.settings import Settings
 from adapter.sources import FileLimit, Sources
 
+# For the examples of the API documentation: a PNG, 64x36, that says OCR.
+EXAMPLE_PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAkAQAAAAARdwE/AAAAcElEQVR42rWPoQ3DMBREn08FAQGGDvMURQUZzaOZZIds0MAPIsUhcYBrVtgeejo9"
+    "nXSu0iL+B2c8o0BsVqyCeK+HvRJiGDcEIl+5yX7wX3au9IGlN+rwBGHFqCBmzTxAlL2ghJji5AERQvAu4359+QYnhhz3X7uV+AAAAABJRU5ErkJg"
+    "gg=="
+)
+
 
 @dataclass(frozen=True)
 class Api:
