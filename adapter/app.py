@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from adapter import health
 from adapter.apis import APIS
 from adapter.apis.base import Api, Services
 from adapter.documents import Documents
@@ -76,6 +77,7 @@ def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> 
     for kind in (ServiceError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _handler(render))
     app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type=CONTENT_TYPE), include_in_schema=False)
+    app.include_router(health.router)
     for api in apis:
         app.include_router(_at_root(api), tags=[api.title])
         app.include_router(api.router, prefix=api.prefix, tags=[api.title])

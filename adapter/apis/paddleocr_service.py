@@ -181,19 +181,19 @@ class Health(_Model):
     supported_languages: list[str] | None = Field(default=None, examples=[["ch", "en"]])
 
 
-class Failure(_Model):
+class RecognitionFailure(_Model):
     success: Literal[False] = False
     error: str
 
 
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    400: {"model": Failure, "description": "A field is missing or invalid, or the file cannot be read."},
-    401: {"model": Failure, "description": "OCR_API_KEYS is set, and the request brought none of them."},
-    413: {"model": Failure, "description": "The file or the picture is over a limit."},
-    "4XX": {"model": Failure, "description": "Any other fault of the request."},
-    500: {"model": Failure, "description": "A fault of the server."},
-    503: {"model": Failure, "description": "The queue is full, Triton is away, or a model is not loaded."},
-    504: {"model": Failure, "description": "The request took longer than it may."},
+    400: {"model": RecognitionFailure, "description": "A field is missing or invalid, or the file cannot be read."},
+    401: {"model": RecognitionFailure, "description": "OCR_API_KEYS is set, and the request brought none of them."},
+    413: {"model": RecognitionFailure, "description": "The file or the picture is over a limit."},
+    "4XX": {"model": RecognitionFailure, "description": "Any other fault of the request."},
+    500: {"model": RecognitionFailure, "description": "A fault of the server."},
+    503: {"model": RecognitionFailure, "description": "The queue is full, Triton is away, or a model is not loaded."},
+    504: {"model": RecognitionFailure, "description": "The request took longer than it may."},
 }
 _WITHOUT_NULLS: dict[str, Any] = {"response_model_exclude_none": True, "responses": _FAILURES}
 
@@ -364,7 +364,7 @@ def _or(given: float | None, setting: float | None) -> float | None:
 
 
 def render_error(error: ServiceError) -> Response:
-    return JSONResponse(Failure(error=error.message).model_dump(), error.status, dict(error.headers))
+    return JSONResponse(RecognitionFailure(error=error.message).model_dump(), error.status, dict(error.headers))
 
 
 def _file_limit(settings: Settings) -> FileLimit:

@@ -185,7 +185,7 @@ class Healthy(_Model):
     errorMsg: Literal["Healthy"] = "Healthy"
 
 
-class Failure(_Model):
+class PipelineFailure(_Model):
     logId: str
     errorCode: int
     """The HTTP status."""
@@ -193,18 +193,18 @@ class Failure(_Model):
 
 
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    401: {"model": Failure, "description": "OCR_API_KEYS is set, and the request brought none of them."},
-    403: {"model": Failure, "description": "The URL is one that this server is not to fetch."},
-    413: {"model": Failure, "description": "The file, the picture or the document is over a limit."},
-    422: {"model": Failure, "description": "A field is missing or invalid, or the file cannot be read."},
-    "4XX": {"model": Failure, "description": "Any other fault of the request."},
-    500: {"model": Failure, "description": "A fault of the server."},
-    503: {"model": Failure, "description": "The queue is full, Triton is away, or a model is not loaded."},
-    504: {"model": Failure, "description": "The request took longer than it may."},
+    401: {"model": PipelineFailure, "description": "OCR_API_KEYS is set, and the request brought none of them."},
+    403: {"model": PipelineFailure, "description": "The URL is one that this server is not to fetch."},
+    413: {"model": PipelineFailure, "description": "The file, the picture or the document is over a limit."},
+    422: {"model": PipelineFailure, "description": "A field is missing or invalid, or the file cannot be read."},
+    "4XX": {"model": PipelineFailure, "description": "Any other fault of the request."},
+    500: {"model": PipelineFailure, "description": "A fault of the server."},
+    503: {"model": PipelineFailure, "description": "The queue is full, Triton is away, or a model is not loaded."},
+    504: {"model": PipelineFailure, "description": "The request took longer than it may."},
 }
 
 
-@router.get("/health", responses={503: {"model": Failure, "description": "Triton or a model is not ready."}})
+@router.get("/health", responses={503: {"model": PipelineFailure, "description": "Triton or a model is not ready."}})
 async def health(services: ServicesDep) -> Healthy:
     """200 when Triton and every loaded OCR model are ready."""
     if not await services.recognizer.ready(_HEALTH_TIMEOUT):
@@ -222,10 +222,9 @@ async def ocr(services: ServicesDep, body: OcrRequest) -> Success:
 
 async def _image_result(services: Services, body: ImageRequest) -> ImageResult:
     picture = await services.sources.url_or_base64(body.image, "image", _file_limit(services.settings))
-    max_side = body.inferenceParams and body.inferenceParams.maxLongSide
-    page = await services.recognizer.read(
-        picture, RecognitionOptions(profile=body.profile, max_side=max_side, text_score=_NO_SCORE)
-    )
+    params = body.inferenceParams or InferenceParams()
+    options = RecognitionOptions(profile=body.profile, max_side=params.maxLongSide, text_score=_NO_SCORE)
+    page = await services.recognizer.read(picture, options)
     return ImageResult(
         texts=[Text(poly=_rounded(line.quad), text=line.text, score=line.score) for line in page.lines],
         image=await _annotated(services, picture, page.lines),
@@ -328,7 +327,7 @@ def _box(quad: Quad) -> Box:
 def render_error(error: ServiceError) -> Response:
     # PaddleX knows no 400: what is wrong with a request is a 422.
     status = 422 if error.status == 400 else int(error.status)
-    failure = Failure(logId=request_id.get(), errorCode=status, errorMsg=error.message)
+    failure = PipelineFailure(logId=request_id.get(), errorCode=status, errorMsg=error.message)
     return JSONResponse(failure.model_dump(), status, dict(error.headers))
 
 
