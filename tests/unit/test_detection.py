@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ppocr import MAX_PIXELS, MAX_SIDE, detection
-from ppocr.detection import LEAST_SIDE, Box, DetectionRules, boxes_of_map, frame, in_rows, input_size, tiles
+from ppocr import MAX_PIXELS, MAX_SIDE
+from ppocr.detection import LEAST_SIDE, Box, DetectionRules, boxes_of_map, frame, in_rows, input_size
 
 RULES = DetectionRules(
     min_side=736, max_enlargement=100, max_pixels=8_000_000, thresh=0.3, box_thresh=0.5, unclip_ratio=1.6, dilate=False
@@ -147,17 +147,3 @@ def test_a_thin_picture_is_enlarged_and_its_points_find_back():
     framed = frame(np.full((10, 60, 3), 255, np.uint8))
     assert framed.pixels.shape == (32, 192, 3)
     assert framed.to_picture(np.array([[192, 32]], np.float32), 60, 10).tolist() == [[60, 10]]
-
-
-@given(height=st.integers(1, 300), width=st.integers(1, 300))
-def test_every_pixel_of_a_map_is_kept_from_exactly_one_tile_that_sees_it(height, width):
-    height, width = height * 32, width * 32
-    kept = 0
-    for tile in tiles(height, width):
-        rows, columns = tile.seen
-        assert (rows.stop - rows.start) * (columns.stop - columns.start) <= detection._TILE_PIXELS
-        assert rows.start % 32 == rows.stop % 32 == columns.start % 32 == columns.stop % 32 == 0
-        assert rows.start <= tile.kept[0].start and tile.kept[0].stop <= rows.stop
-        assert columns.start <= tile.kept[1].start and tile.kept[1].stop <= columns.stop
-        kept += (tile.kept[0].stop - tile.kept[0].start) * (tile.kept[1].stop - tile.kept[1].start)
-    assert kept == height * width

@@ -2,34 +2,42 @@
 
 import numpy as np
 import pytest
-from ppocr.orientation import classifier_input, upside_down
+from ppocr.orientation import Stance, classifier_input, stances
 
 
-def turned(*probabilities: float, downwards: list[bool] | None = None) -> list[bool]:
+def stand(*probabilities: float, downwards: list[bool] | None = None) -> list[Stance]:
     both = np.array([[1 - p, p] for p in probabilities], np.float32)
-    return upside_down(both, downwards or [False] * len(probabilities))
+    return stances(both, downwards or [False] * len(probabilities))
 
 
-def test_a_line_of_which_the_classifier_is_sure_goes_by_itself():
-    assert turned(0.95, 0.02, 0.01) == [True, False, False]
-    assert turned(0.95, 0.97, 0.01) == [True, True, False]
+UPRIGHT, TURNED = Stance(False, False), Stance(True, False)
+
+
+def test_a_sure_line_that_goes_against_its_page_is_contested():
+    assert stand(0.95, 0.02, 0.01) == [Stance(True, True), UPRIGHT, UPRIGHT]
+    assert stand(0.95, 0.97, 0.01) == [TURNED, TURNED, Stance(False, True)]
 
 
 def test_an_unsure_line_goes_with_most_of_the_page():
-    assert turned(0.95, 0.97, 0.3) == [True, True, True]
-    assert turned(0.02, 0.01, 0.89) == [False, False, False]
+    assert stand(0.95, 0.97, 0.3) == [TURNED] * 3
+    assert stand(0.02, 0.01, 0.89) == [UPRIGHT] * 3
 
 
-def test_an_unsure_line_alone_is_left():
-    assert turned(0.89) == [False]
+def test_a_line_alone_goes_by_itself():
+    assert stand(0.89) == [UPRIGHT]
+    assert stand(0.95) == [TURNED]
+
+
+def test_an_even_page_leaves_each_sure_line_to_itself():
+    assert stand(0.95, 0.02, 0.6) == [TURNED, UPRIGHT, UPRIGHT]
 
 
 def test_lines_that_run_downwards_do_not_decide_for_level_ones():
-    assert turned(0.95, 0.97, 0.3, downwards=[True, True, False]) == [True, True, False]
+    assert stand(0.95, 0.97, 0.3, downwards=[True, True, False]) == [TURNED, TURNED, UPRIGHT]
 
 
 def test_no_lines_are_no_error():
-    assert upside_down(np.empty((0, 2), np.float32), []) == []
+    assert stances(np.empty((0, 2), np.float32), []) == []
 
 
 @pytest.mark.parametrize(("width", "columns"), [(96, 96), (192, 192), (900, 192)])

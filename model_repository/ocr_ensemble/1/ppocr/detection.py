@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -27,10 +26,6 @@ _MIN_SIDE = 3.0  # map pixels: shorter contours are noise
 _MIN_SIDE_UNCLIPPED = 5.0  # map pixels, after unclipping
 _MIN_SIDE_PICTURE = 3  # picture pixels, after clipping
 _ROW_TOLERANCE = 10  # picture pixels: tops nearer than this stand in one row
-
-_TILE_PIXELS = 2048 * 2048
-_TILE_SIDE = 1536
-_TILE_MARGIN = 3 * STRIDE
 
 LINE_SIDE = 96  # pixels: a picture with a shorter side no longer than this may be one line, cut out by its sender
 LEAST_SIDE = 8  # pixels: a picture with a shorter side holds no text
@@ -101,44 +96,6 @@ def input_size(height: int, width: int, rules: DetectionRules) -> tuple[int, int
 
 def _multiple(side: float) -> int:
     return max(STRIDE, round(int(side) / STRIDE) * STRIDE)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One call's share of the network's input: rows and columns that it sees, and those whose map is kept from it.
-    Neighbours see `_TILE_MARGIN` pixels of each other's share, so that text at a seam is seen whole by one of them."""
-
-    seen: tuple[slice, slice]
-    kept: tuple[slice, slice]
-
-    @property
-    def kept_of_seen(self) -> tuple[slice, slice]:
-        rows, columns = (
-            slice(kept.start - seen.start, kept.stop - seen.start) for kept, seen in zip(self.kept, self.seen)
-        )
-        return rows, columns
-
-
-def tiles(height: int, width: int) -> list[Tile]:
-    """Shares of an input of that size, each of at most `_TILE_SIDE` pixels a side plus margins: what bounds the memory
-    of a call. Inputs of up to `_TILE_PIXELS` are one tile."""
-    if height * width <= _TILE_PIXELS:
-        everything = (slice(0, height), slice(0, width))
-        return [Tile(everything, everything)]
-    return [
-        Tile((seen_rows, seen_columns), (rows, columns))
-        for seen_rows, rows in _spans(height)
-        for seen_columns, columns in _spans(width)
-    ]
-
-
-def _spans(length: int) -> list[tuple[slice, slice]]:
-    count = math.ceil(length / _TILE_SIDE)
-    edges = [_multiple(length * i / count) if i else 0 for i in range(count)] + [length]
-    return [
-        (slice(max(0, start - _TILE_MARGIN), min(length, stop + _TILE_MARGIN)), slice(start, stop))
-        for start, stop in pairwise(edges)
-    ]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -25,17 +26,29 @@ def classifier_input(crops: list[Image]) -> tuple[Image, npt.NDArray[np.int32]]:
     return image, width
 
 
-def upside_down(probability: npt.NDArray[np.float32], downwards: list[bool]) -> list[bool]:
-    """Which lines of a page stand on their heads; `probability` is FP32 [n, 2], of 0° and of 180°.
+@dataclass(frozen=True)
+class Stance:
+    """How a line stands: whether on its head, and whether that goes against most of its page."""
 
-    A line of which the classifier is sure goes by itself. One of which it is not goes with most of the sure ones that
-    lie as it does, level or `downwards`: pages are turned as a whole.
+    turned: bool
+    contested: bool
+
+
+def stances(probability: npt.NDArray[np.float32], downwards: list[bool]) -> list[Stance]:
+    """How the lines of a page stand; `probability` is FP32 [n, 2], of 0° and of 180°.
+
+    Pages are turned as a whole. A line of which the classifier is not sure goes with most of those that lie as it
+    does, level or `downwards`; one of which it is sure goes by itself, and is contested where the others disagree.
     """
-    turned = probability[:, 1]
-    lie = np.array(downwards, bool)
-    decided = turned > _SURE
+    turned, lie = probability[:, 1], np.array(downwards, bool)
+    sure_turned, sure_upright = turned > _SURE, turned < 1 - _SURE
+    found = [Stance(bool(one), False) for one in sure_turned]
     for way in (False, True):
         same = lie == way
-        if np.count_nonzero(same & decided) > np.count_nonzero(same & (turned < 1 - _SURE)):
-            decided |= same & (turned >= 1 - _SURE)
-    return [bool(one) for one in decided]
+        most = np.count_nonzero(same & sure_turned) - np.count_nonzero(same & sure_upright)
+        against = sure_turned if most < 0 else sure_upright
+        if most:
+            for place in np.flatnonzero(same):
+                contested = bool(against[place])
+                found[place] = Stance((most > 0) != contested, contested)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -85,14 +85,15 @@ async def read(data: bytes, options: Options, profile: Profile, networks: Networ
         frame = detection.Frame(picture.pixels)
         lines = [crops.whole(picture.pixels)]
         boxes = [detection.Box(lines[0].quad, 1.0)]
-    angles = [0] * len(lines)
+    stances = [orientation.Stance(False, False)] * len(lines)
     if options.use_cls:
         with watch.stage("orientation"):
-            lines, angles = await _turn_upright(lines, networks)
-    texts: list[recognition.Line | None] = [None] * len(lines)
+            stances = await _stances(lines, networks)
+        lines = [line.turned_over() if stance.turned else line for line, stance in zip(lines, stances)]
+    texts: Sequence[recognition.Line | None] = [None] * len(lines)
     if options.use_rec:
         with watch.stage("recognition"):
-            texts[:] = await _recognize(lines, profile, networks)
+            lines, texts = await _read_lines(lines, stances, profile, networks)
 
     def to_picture(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return frame.to_picture(points, width, height)
@@ -104,10 +105,10 @@ async def read(data: bytes, options: Options, profile: Profile, networks: Networ
             box_score=box.score,
             text=text.text if text else "",
             score=text.score if text else 0.0,
-            angle=angle,
+            angle=180 if crop.quarter_turns >= 2 else 0,
             words=words(text, crop, to_picture) if text and options.return_word_box else [],
         )
-        for box, crop, angle, text in zip(boxes, lines, angles, texts)
+        for box, crop, text in zip(boxes, lines, texts)
         if text is None or text.score >= least_score
     ]
     return Page(found, width, height, picture.more_frames, watch.times)
@@ -134,7 +135,7 @@ async def _detect(
         height, width = detection.input_size(frame_height, frame_width, rules)
         resized = cv2.resize(frame.pixels, (width, height))
     with watch.stage("detection"):
-        probability = await _probability_map(resized, networks)
+        (probability,) = await networks.detect(resized[None])
     with watch.stage("boxes"):
         boxes = detection.in_rows(detection.boxes_of_map(probability, frame_width, frame_height, rules))
     if not boxes and min(picture.shape[:2]) <= detection.LINE_SIDE:
@@ -145,24 +146,12 @@ async def _detect(
     return frame, boxes
 
 
-async def _probability_map(resized: crops.Image, networks: Networks) -> npt.NDArray[np.float32]:
-    tiles = detection.tiles(*resized.shape[:2])
-    if len(tiles) == 1:
-        return (await networks.detect(resized[None]))[0]
-    probability = np.empty(resized.shape[:2], np.float32)
-    for tile in tiles:  # one after another: tiles bound the memory of a page
-        probability[tile.kept] = (await networks.detect(resized[tile.seen][None]))[0][tile.kept_of_seen]
-    return probability
-
-
-async def _turn_upright(lines: list[crops.Crop], networks: Networks) -> tuple[list[crops.Crop], list[int]]:
+async def _stances(lines: list[crops.Crop], networks: Networks) -> list[orientation.Stance]:
     probability = np.empty((len(lines), 2), np.float32)
     for first in range(0, len(lines), _ORIENTATION_BATCH):
         some = slice(first, first + _ORIENTATION_BATCH)
         probability[some] = await networks.orient(*orientation.classifier_input([line.image for line in lines[some]]))
-    turned = orientation.upside_down(probability, [line.quarter_turns == 1 for line in lines])
-    upright = [line.turned_over() if turn else line for line, turn in zip(lines, turned)]
-    return upright, [180 if turn else 0 for turn in turned]
+    return orientation.stances(probability, [line.quarter_turns == 1 for line in lines])
 
 
 async def _recognize(lines: list[crops.Crop], profile: Profile, networks: Networks) -> list[recognition.Line]:
@@ -180,3 +169,18 @@ async def _recognize(lines: list[crops.Crop], profile: Profile, networks: Networ
     for window, line in read:
         parts[window.line].append(line)
     return [recognition.joined(of_line) for of_line in parts]
+
+
+async def _read_lines(
+    lines: list[crops.Crop], stances: list[orientation.Stance], profile: Profile, networks: Networks
+) -> tuple[list[crops.Crop], list[recognition.Line]]:
+    """The lines as they were read, and what was read. Contested ones are read the other way up, too, and the better
+    reading is kept. They are few: a call of their own leaves the batches, and so the texts, of the others alone."""
+    texts = await _recognize(lines, profile, networks)
+    contested = [place for place, stance in enumerate(stances) if stance.contested]
+    turned = [lines[place].turned_over() for place in contested]
+    lines = list(lines)
+    for place, line, text in zip(contested, turned, await _recognize(turned, profile, networks)):
+        if text.score > texts[place].score:
+            lines[place], texts[place] = line, text
+    return lines, texts
