@@ -19,6 +19,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 _HEALTH_INTERVAL = 1.0
 _STOP_INTERVAL = 0.1
+_OUTPUT_TIMEOUT = 1.0
 
 
 class GaveUp(Exception):  # noqa: N818 - it reads as what happened
@@ -117,9 +118,11 @@ async def _run_once(service: Service) -> str:
         start_new_session=True,
     )
     guard = _guard(process.pid)
-    lines = await _attach(process, service.output) if service.output else None
     exited = _exit_of(process.pid)
+    lines = _Lines(service.output) if service.output else None
     try:
+        if lines:
+            await asyncio.get_running_loop().connect_read_pipe(lambda: lines, process.stdout)
         return await _ailment(service, process.pid, exited) or _how_it_ended(process.pid)
     except asyncio.CancelledError:
         if not exited.done():
@@ -128,7 +131,7 @@ async def _run_once(service: Service) -> str:
     finally:
         await _end_group(process, exited, guard)
         if lines:
-            await lines.closed
+            await asyncio.wait([lines.closed], timeout=_OUTPUT_TIMEOUT)
         service.clean_up()
 
 
@@ -206,7 +209,7 @@ async def _end_group(
 
 
 class _Lines(asyncio.Protocol):
-    """Cuts a byte stream into lines."""
+    """Cuts a byte stream into lines; `closed` is done at its end."""
 
     def __init__(self, output: Callable[[str], None]) -> None:
         self.closed = asyncio.get_running_loop().create_future()
@@ -222,8 +225,3 @@ class _Lines(asyncio.Protocol):
         if self._rest:
             self._output(self._rest.decode(errors="replace"))
         self.closed.set_result(None)
-
-
-async def _attach(process: subprocess.Popen[bytes], output: Callable[[str], None]) -> _Lines:
-    _, protocol = await asyncio.get_running_loop().connect_read_pipe(lambda: _Lines(output), process.stdout)
-    return protocol
