@@ -62,7 +62,7 @@ def upside_down(lines: Sequence[str] = CHINESE) -> Page:
     return Page(encode(turned.astype(np.uint8)), tuple(lines))
 
 
-def long_line(times_its_height: float, text: str = "天地玄黄宇宙洪荒日月盈昃辰宿列张") -> Page:
+def long_line(times_its_height: float, text: str = "图书馆每天早上八点开门请勿大声喧哗") -> Page:
     """A PNG with one line that is at least so many times as long as its characters are high."""
     font_size = 28.0
     repeated = text * -int(-times_its_height * font_size // _FONT.text_length(text, font_size))

@@ -15,25 +15,27 @@ UPRIGHT, TURNED = Stance(False, False), Stance(True, False)
 
 def test_a_sure_line_that_goes_against_its_page_is_contested():
     assert stand(0.95, 0.02, 0.01) == [Stance(True, True), UPRIGHT, UPRIGHT]
-    assert stand(0.95, 0.97, 0.01) == [TURNED, TURNED, Stance(False, True)]
+    assert stand(0.95, 0.97, 0.99, 0.98, 0.01) == [*[TURNED] * 4, Stance(False, True)]
 
 
 def test_an_unsure_line_goes_with_most_of_the_page():
-    assert stand(0.95, 0.97, 0.3) == [TURNED] * 3
+    assert stand(0.95, 0.97, 0.99, 0.3) == [TURNED] * 4
     assert stand(0.02, 0.01, 0.89) == [UPRIGHT] * 3
 
 
-def test_a_line_alone_goes_by_itself():
+def test_a_few_turned_lines_are_turned_with_a_doubt():
+    assert stand(0.95) == [Stance(True, True)]
+    assert stand(0.95, 0.99) == [Stance(True, True)] * 2
     assert stand(0.89) == [UPRIGHT]
-    assert stand(0.95) == [TURNED]
 
 
 def test_an_even_page_leaves_each_sure_line_to_itself():
-    assert stand(0.95, 0.02, 0.6) == [TURNED, UPRIGHT, UPRIGHT]
+    assert stand(0.95, 0.02, 0.6) == [Stance(True, True), UPRIGHT, UPRIGHT]
 
 
 def test_lines_that_run_downwards_do_not_decide_for_level_ones():
-    assert stand(0.95, 0.97, 0.3, downwards=[True, True, False]) == [TURNED, TURNED, UPRIGHT]
+    page = stand(0.95, 0.97, 0.99, 0.3, downwards=[True, True, True, False])
+    assert page == [TURNED, TURNED, TURNED, UPRIGHT]
 
 
 def test_no_lines_are_no_error():

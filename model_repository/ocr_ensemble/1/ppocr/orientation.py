@@ -13,6 +13,7 @@ from .crops import Image
 
 HEIGHT, WIDTH = 48, 192  # the classifier's input
 _SURE = 0.9  # probability above which the classifier is believed; PP-OCR's own bound
+_QUORUM = 3  # sure lines that must outnumber the others before a page counts as turned
 
 
 def classifier_input(crops: list[Image]) -> tuple[Image, npt.NDArray[np.int32]]:
@@ -28,7 +29,7 @@ def classifier_input(crops: list[Image]) -> tuple[Image, npt.NDArray[np.int32]]:
 
 @dataclass(frozen=True)
 class Stance:
-    """How a line stands: whether on its head, and whether that goes against most of its page."""
+    """How a line stands: whether on its head, and whether the rest of its page leaves that in doubt."""
 
     turned: bool
     contested: bool
@@ -38,17 +39,19 @@ def stances(probability: npt.NDArray[np.float32], downwards: list[bool]) -> list
     """How the lines of a page stand; `probability` is FP32 [n, 2], of 0° and of 180°.
 
     Pages are turned as a whole. A line of which the classifier is not sure goes with most of those that lie as it
-    does, level or `downwards`; one of which it is sure goes by itself, and is contested where the others disagree.
+    does, level or `downwards`. One of which it is sure goes by itself, but is contested where most disagree, and where
+    it would be turned with too few to agree: the classifier takes long lines, squeezed to its width, for turned ones.
     """
     turned, lie = probability[:, 1], np.array(downwards, bool)
     sure_turned, sure_upright = turned > _SURE, turned < 1 - _SURE
-    found = [Stance(bool(one), False) for one in sure_turned]
+    found = [Stance(False, False)] * len(downwards)
     for way in (False, True):
         same = lie == way
-        most = np.count_nonzero(same & sure_turned) - np.count_nonzero(same & sure_upright)
-        against = sure_turned if most < 0 else sure_upright
-        if most:
-            for place in np.flatnonzero(same):
-                contested = bool(against[place])
-                found[place] = Stance((most > 0) != contested, contested)
+        votes = np.count_nonzero(same & sure_turned) - np.count_nonzero(same & sure_upright)
+        for place in np.flatnonzero(same):
+            if votes > 0:
+                doubt = sure_upright[place] or (sure_turned[place] and votes < _QUORUM)
+                found[place] = Stance(not sure_upright[place], bool(doubt))
+            else:
+                found[place] = Stance(bool(sure_turned[place]), bool(sure_turned[place]))
     return found
