@@ -13,10 +13,13 @@ from starlette.exceptions import HTTPException
 from adapter import health
 from adapter.apis import APIS
 from adapter.apis.base import Api, Services
+from adapter.decoding import Decoder
 from adapter.documents import Documents
+from adapter.dots.reader import DotsReader
 from adapter.drawing import Draughtsman
 from adapter.errors import InternalError, InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
 from adapter.gate import Gate
+from adapter.internvl.reader import InternvlReader
 from adapter.metrics import CONTENT_TYPE, Metrics
 from adapter.middleware import BodyLimit, Guard, Observer
 from adapter.recognizer import Recognizer
@@ -24,6 +27,7 @@ from adapter.runtime import RuntimeProbe
 from adapter.settings import Settings
 from adapter.sources import FileLimit, Sources
 from adapter.triton import Triton
+from adapter.vlm import Contract, InternvlContract, Sampling, VisionLanguageModel, VllmContract
 
 logger = logging.getLogger(__name__)
 
@@ -39,17 +43,36 @@ def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
-        triton = Triton(settings.triton_target, settings.request_timeout, settings.triton_metrics_target)
+        triton = Triton(
+            settings.triton_target, settings.request_timeout, settings.triton_metrics_target, settings.triton_key
+        )
         gate = Gate(settings.max_in_flight, settings.max_waiting, metrics)
         sources, documents, draughtsman = Sources(settings), Documents(settings), Draughtsman()
+        decoder = Decoder(settings.vlm_max_pixels)
+
+        def writer(contract: Contract) -> VisionLanguageModel:
+            own_gate = Gate(settings.vlm_max_in_flight, settings.vlm_max_waiting, metrics)
+            return VisionLanguageModel(contract, triton, own_gate, metrics, settings.generation_timeout)
+
         try:
             recognizer = Recognizer(triton, documents, gate, metrics, settings.pdf_pages_in_flight)
             probe = RuntimeProbe(triton)
-            yield {"services": Services(settings, sources, documents, recognizer, probe, draughtsman)}
+            dots = DotsReader(writer(VllmContract("dots_vllm")), decoder)
+            internvl = InternvlReader(
+                writer(InternvlContract(settings.max_image_patches)),
+                decoder,
+                documents,
+                # The likeliest token each time: the same picture gives the same answer.
+                Sampling(settings.internvl_max_new_tokens, temperature=0.0, top_p=1.0),
+                settings.pdf_pages_in_flight,
+            )
+            services = Services(settings, sources, documents, recognizer, probe, draughtsman, dots, internvl)
+            yield {"services": services}
         finally:
             await sources.close()
             await documents.close()
             draughtsman.close()
+            decoder.close()
             await triton.close()
 
     def api_of(path: str) -> Api | None:

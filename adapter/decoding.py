@@ -51,7 +51,7 @@ class Decoder:
         self._max_pixels = max_pixels
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="decoder")
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def show(self, data: bytes, name: str, resize: Resize = _as_it_is) -> Shown:

@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     max_image_height: int = Field(default=4096, ge=1, description="Pixels; for SageMaker and the PaddleOCR service.")
     internvl_max_file_size: int = Field(default=50 * MIB, ge=1, description="Bytes of one file for InternVL.")
     internvl_max_files: int = Field(default=16, ge=1, description="Files of one batch for InternVL.")
+    dots_max_file_size: int = Field(default=50 * MIB, ge=1, description="Bytes of one picture for DotsOCR.")
 
     pdf_dpi: int = Field(default=200, ge=36, le=1200, description="At which the pages of a PDF are rendered.")
     pdf_max_pages: int = Field(default=1000, ge=1)

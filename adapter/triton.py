@@ -164,7 +164,8 @@ class Triton:
         Answers within `timeout` seconds, whatever becomes of Triton.
         """
         questions = [
-            self._client.is_server_ready(client_timeout=timeout),
+            # Its readiness is denied while any model at all is loaded or has failed to: not only those asked for.
+            self._client.is_server_live(client_timeout=timeout),
             *(self._client.is_model_ready(model, client_timeout=timeout) for model in models),
         ]
         answers = await asyncio.gather(*questions, return_exceptions=True)

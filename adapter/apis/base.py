@@ -12,8 +12,10 @@ from pydantic import BaseModel
 from starlette.routing import compile_path
 
 from adapter.documents import Documents
+from adapter.dots.reader import DotsReader
 from adapter.drawing import Draughtsman
 from adapter.errors import ServiceError
+from adapter.internvl.reader import InternvlReader
 from adapter.recognizer import Recognizer
 from adapter.runtime import RuntimeProbe
 from adapter.settings import Settings
@@ -85,6 +87,8 @@ class Services:
     recognizer: Recognizer
     probe: RuntimeProbe
     draughtsman: Draughtsman
+    dots: DotsReader
+    internvl: InternvlReader
 
 
 async def _services(request: Request) -> Services:

@@ -27,6 +27,7 @@ FLOORS = [
         "adapter.dots.prompts",
         "adapter.dots.layout",
         "adapter.internvl.structure",
+        "adapter.ordered",
     },
     {"adapter.logs", "adapter.dots", "adapter.dots.geometry", "adapter.internvl", "adapter.repetition"},
     {"adapter.settings", "adapter.errors", "adapter.metrics", "adapter.context"},
