@@ -24,6 +24,7 @@ from adapter.app import create_app
 from adapter.settings import Settings
 from scripts.launch import triton
 from scripts.launch.ports import Listeners
+from tests.pages import blank
 
 ROOT = Path(__file__).resolve().parents[3]
 START_TIMEOUT = 60.0
@@ -94,6 +95,11 @@ class StandInTriton:
             return False
 
 
+def picture(orders: dict[str, Any]) -> bytes:
+    """A PNG that gives the stand-in its orders."""
+    return blank().data + json.dumps(orders).encode()
+
+
 class Adapter:
     """A running adapter, as its clients see it."""
 
@@ -104,7 +110,7 @@ class Adapter:
         self, orders: dict[str, Any], form: dict[str, str] | None = None, timeout: float = 60.0, **arguments: Any
     ) -> httpx.Response:
         """POST /upload; `timeout` is the client's patience, in seconds, after which it leaves."""
-        files = {"file": ("orders.json", json.dumps(orders))}
+        files = {"file": ("orders.png", picture(orders))}
         return httpx.post(f"{self.url}/upload", files=files, data=form, timeout=timeout, **arguments)
 
     def metric(self, name: str) -> float:

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.server.adapter.conftest import picture
+
 LONG = 30.0
 
 
@@ -79,7 +81,7 @@ def test_beyond_the_queue_requests_are_refused_at_once_and_told_to_come_again(ad
 def test_an_answer_that_was_given_is_not_taken_for_a_client_that_left(adapter: Any) -> None:
     with httpx.Client(base_url=adapter.url) as client:
         for _ in range(5):
-            assert client.post("/upload", files={"file": b"{}"}).status_code == 200
+            assert client.post("/upload", files={"file": picture({})}).status_code == 200
     lines = httpx.get(f"{adapter.url}/metrics").text
     assert 'status="200"} 5.0' in lines
     assert 'status="499"' not in lines

@@ -1,4 +1,4 @@
-"""Stands in for ocr_ensemble in a real Triton: the uploaded file is JSON that says what is to happen.
+"""Stands in for ocr_ensemble in a real Triton: behind the end of the uploaded PNG, JSON says what is to happen.
 
 `sleep`: seconds to work, unless the request is cancelled. `fail`: an error's text. `raise`: an exception's text.
 Otherwise the one line that is read holds, as JSON, the options and the id of the request.
@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+# The last chunk of a PNG (PNG 1.2, section 4.1.4): its name and the checksum of nothing.
+_END = b"IEND\xaeB`\x82"
+
 
 class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -18,7 +21,7 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         inputs = {tensor.name(): tensor.as_numpy()[0] for tensor in request.inputs()}
-        orders = json.loads(inputs.pop("image"))
+        orders = json.loads(inputs.pop("image").partition(_END)[2])
         if "raise" in orders:
             raise ValueError(orders["raise"])
         if "fail" in orders:
