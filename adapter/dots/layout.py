@@ -21,13 +21,17 @@ _BOX = re.compile(r'("bbox"\s*:\s*)\[[^\[\]]*\]')
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SEPARATOR = re.compile(r"\s*,\s*")
 _OPENING = re.compile(r"\s*\[\s*")
+_BEGUN = re.compile(r"\s*(?:```(?:json)?\s*)?(?:[\[{]|$)")
 _CLOSING = re.compile(r"\s*\]\s*")
 
 _BROKEN_BOX = re.compile(r'"bbox"\s*:\s*\[?([^\]"]*)')
 _BROKEN_CATEGORY = re.compile(r'"category"\s*:\s*"([A-Za-z-]+)')
-# Up to what closes it: another field, the element's end with the beginnings of the next, or the end of all.
+# Up to what closes it: another field, the beginning of one where the text is cut off, or the element's end, perhaps
+# with the beginning of the next element.
 _BROKEN_TEXT = re.compile(
-    r'"text"\s*:\s*"(.*?)(?:"\s*,\s*"(?:bbox|category)"\s*:.*|"\s*\}[\s,\]]*(?:\{\s*(?:"[a-z]*)?)?)?$', re.DOTALL
+    r'"text"\s*:\s*"(.*?)'
+    r'(?:"\s*,\s*"(?:bbox|category)"\s*:.*|"\s*(?:,\s*(?:"[a-z]*"?)?)?|"\s*\}[\s,\]]*(?:\{\s*(?:"[a-z]*)?)?)?$',
+    re.DOTALL,
 )
 
 # No text holds a form feed or a backspace: such an escape is the beginning of \frac, \beta and their like.
@@ -153,7 +157,7 @@ class LayoutText:
             return rest
         self.repaired = True
         # What is no layout at all is still what the model had to say.
-        return rest if rest.strip(" \n[]{}`") else "[]"
+        return "[]" if _BEGUN.match(rest) and not _is_json(rest) else rest
 
 
 def _box(value: Any) -> tuple[float, float, float, float] | None:
