@@ -128,22 +128,19 @@ class ImageSize(_Model):
     height: int
 
 
-class Reading(_Model):
+class Recognition(_Model):
+    success: Literal[True] = True
+    results: list[LineResult]
     processing_time: float
     """Seconds."""
     image_size: ImageSize
     profile: str
     """The weights that read it."""
-
-
-class Recognition(Reading):
-    success: Literal[True] = True
-    results: list[LineResult]
     more_frames: Literal[True] | None = None
     """The file holds further pictures, of which only the first was read."""
 
 
-class PdfPicture(Reading):
+class PdfPicture(_Model):
     """A page of a PDF, or one of the pictures that it consists of."""
 
     page: int
@@ -154,6 +151,11 @@ class PdfPicture(Reading):
     """In pixels of the picture."""
     bbox_image: tuple[float, float, float, float]
     """Where the picture lies on the page: x, y, width, height in points (1/72 inch) from the upper left corner."""
+    processing_time: float
+    """Seconds."""
+    image_size: ImageSize
+    profile: str
+    """The weights that read it."""
 
 
 class PdfRecognition(_Model):
