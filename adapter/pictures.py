@@ -52,7 +52,8 @@ def picture_size(data: bytes, name: str) -> PictureSize:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, and of odd metadata: the bounds are ours
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                return PictureSize(*image.size, str(image.format))
+                width, height = image.size
+                return PictureSize(width, height, str(image.format))
     except Image.DecompressionBombError as error:
         raise TooLargeError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:

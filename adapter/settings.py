@@ -78,14 +78,16 @@ class Settings(BaseSettings):
     internvl_max_files: int = Field(default=16, ge=1, description="Files of one batch for InternVL.")
     dots_max_file_size: int = Field(default=50 * MIB, ge=1, description="Bytes of one picture for DotsOCR.")
 
-    pdf_dpi: int = Field(default=200, ge=36, le=1200, description="At which the pages of a PDF are rendered.")
+    pdf_dpi: int = Field(default=200, ge=72, le=1200, description="At which the pages of a PDF are rendered.")
     pdf_max_pages: int = Field(default=1000, ge=1)
     pdf_max_pixels: int = Field(
         default=50_000_000,
         ge=1,
         description="Of one rendered page; a page that has more at pdf_dpi is rendered at as many dpi as fit.",
     )
-    pdf_page_timeout: float = Field(default=20.0, gt=0, description="Seconds that rendering one page may take.")
+    pdf_page_timeout: float = Field(
+        default=3.0, gt=0, description="Seconds of processor time that opening a PDF, or painting a page, may take."
+    )
     pdf_memory: int = Field(default=1024 * MIB, ge=256 * MIB, description="Bytes of address space for one open PDF.")
     pdf_max_open: int = Field(default=8, ge=1, description="PDFs that are open at a time; further ones wait.")
     pdf_pages_in_flight: int = Field(default=3, ge=1, description="Pages of one PDF that are read at the same time.")

@@ -29,6 +29,9 @@ FLOORS = [
         "adapter.internvl.structure",
         "adapter.ordered",
     },
+    {"adapter.pdf_worker"},
+    {"adapter.pdf_pages"},
+    {"adapter.pdf_protocol"},
     {"adapter.logs", "adapter.dots", "adapter.dots.geometry", "adapter.internvl", "adapter.repetition"},
     {"adapter.settings", "adapter.errors", "adapter.metrics", "adapter.context"},
 ]
