@@ -9,7 +9,7 @@ from adapter.metrics import Metrics
 
 
 class Gate:
-    """Lets `places` callers through at a time and `waiting` more stand in line, first come, first served.
+    """Admits `places` requests and `waiting` more, and gives places in the order in which they are asked for.
 
     Work beyond both is refused at once: under a lasting overload an unbounded line only makes every answer late.
     """
@@ -17,28 +17,42 @@ class Gate:
     def __init__(self, places: int, waiting: int, metrics: Metrics) -> None:
         self._places = asyncio.Semaphore(places)
         self._max_waiting = waiting
-        self._waiting = 0
+        self._max_admitted = places + waiting
+        self._admitted = 0
         self._metrics = metrics
 
     @asynccontextmanager
+    async def admit(self) -> AsyncIterator["Admission"]:
+        """Let a request in, that may then have many places. Raises `BusyError`, without waiting, when too many are."""
+        if self._admitted >= self._max_admitted:
+            raise BusyError(f"the queue is full ({self._max_waiting} are waiting); try again later")
+        self._admitted += 1
+        try:
+            yield Admission(self._places, self._metrics)
+        finally:
+            self._admitted -= 1
+
+    @asynccontextmanager
     async def enter(self) -> AsyncIterator[None]:
-        """Hold a place. Raises `BusyError`, without waiting, when the line is full."""
-        if self._places.locked():
-            await self._wait()
-        else:
+        """Let a request in that wants one place, and hold it. Raises `BusyError` as `admit` does."""
+        async with self.admit() as admission, admission.place():
+            yield
+
+
+class Admission:
+    """A request that was let in: it waits for its places, and is not refused any more."""
+
+    def __init__(self, places: asyncio.Semaphore, metrics: Metrics) -> None:
+        self._places = places
+        self._metrics = metrics
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold a place."""
+        with self._metrics.waiting.track_inprogress():
             await self._places.acquire()
         try:
             with self._metrics.in_flight.track_inprogress():
                 yield
         finally:
             self._places.release()
-
-    async def _wait(self) -> None:
-        if self._waiting >= self._max_waiting:
-            raise BusyError(f"the queue is full ({self._max_waiting} are waiting); try again later")
-        self._waiting += 1
-        try:
-            with self._metrics.waiting.track_inprogress():
-                await self._places.acquire()
-        finally:
-            self._waiting -= 1

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from adapter.context import api_name
 from adapter.documents import Documents, Layout, PageImage
 from adapter.gate import Gate
 from adapter.metrics import Metrics
+from adapter.ordered import ordered
 from adapter.triton import Triton
 
 _MODEL = "ocr_ensemble"
@@ -121,11 +122,8 @@ class Recognizer:
 
         Raises `BusyError` when the queue is full, and whatever `Triton.infer` raises.
         """
-        inputs = _tensors(picture, options)
         async with self._gate.enter():
-            outputs = await self._triton.infer(_MODEL, inputs)
-        self._metrics.pages.labels(api_name.get()).inc()
-        return _page(outputs)
+            return await self._read(picture, options)
 
     @asynccontextmanager
     async def reading(
@@ -136,8 +134,20 @@ class Recognizer:
         Entering raises `BusyError` when the queue is full, and whatever `Documents.open` raises; the pages raise what
         `Document.pages` and `read` raise, but never `BusyError`: a document that was let in is read to its end.
         """
-        raise NotImplementedError
-        yield
+
+        async with self._gate.admit() as admission, self._documents.open(document, name) as opened:
+
+            async def read(picture: PageImage) -> DocumentPage:
+                async with admission.place():
+                    return DocumentPage(picture, await self._read(picture.encoded, options))
+
+            async with aclosing(ordered(opened.pages(layout), read, self._pages_in_flight)) as pages:
+                yield DocumentReading(opened.page_count, pages)
+
+    async def _read(self, picture: bytes, options: RecognitionOptions) -> Page:
+        outputs = await self._triton.infer(_MODEL, _tensors(picture, options))
+        self._metrics.pages.labels(api_name.get()).inc()
+        return _page(outputs)
 
 
 _DTYPES: dict[type, type] = {str: np.object_, bool: np.bool_, float: np.float32, int: np.int32}

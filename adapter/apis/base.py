@@ -1,7 +1,9 @@
 """What an API module is made of, and what its routes may ask for."""
 
+import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any
@@ -10,16 +12,19 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.routing import compile_path
+from starlette.types import Receive, Scope, Send
 
 from adapter.documents import Documents
 from adapter.dots.reader import DotsReader
 from adapter.drawing import Draughtsman
-from adapter.errors import ServiceError
+from adapter.errors import InternalError, ServiceError
 from adapter.internvl.reader import InternvlReader
 from adapter.recognizer import Recognizer
 from adapter.runtime import RuntimeProbe
 from adapter.settings import Settings
 from adapter.sources import FileLimit, Sources
+
+logger = logging.getLogger(__name__)
 
 # For the examples of the API documentation: a PNG, 64x36, that says OCR.
 EXAMPLE_PICTURE = (
@@ -113,12 +118,53 @@ class JsonRoute(APIRoute):
 async def ndjson(
     entries: AsyncGenerator[BaseModel, None], render_error: Callable[[ServiceError], Response]
 ) -> Response:
-    """Answer with a line of JSON for each entry, as soon as it is there.
+    """Answer with a line of JSON for each entry, as soon as it is there; fields that are None are left out.
 
     What fails before the first entry is raised, and answered with its status; what fails later is the last line, in
     the API's own form. `entries` is closed when the client leaves.
     """
-    raise NotImplementedError
+    return _Lines(await anext(entries, None), entries, render_error)
+
+
+class _Lines(Response):
+    media_type = "application/x-ndjson"
+
+    def __init__(
+        self,
+        first: BaseModel | None,
+        others: AsyncGenerator[BaseModel, None],
+        render_error: Callable[[ServiceError], Response],
+    ) -> None:
+        super().__init__()
+        # The length is not known.
+        del self.headers["content-length"]
+        self._first = first
+        self._others = others
+        self._render_error = render_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._others):
+            async for line in self._lines():
+                await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        if self._first:
+            yield _json(self._first)
+        try:
+            async for entry in self._others:
+                yield _json(entry)
+        except ServiceError as error:
+            logger.warning(error.message, extra={"fields": {"error": type(error).__name__}})
+            yield bytes(self._render_error(error).body)
+        except Exception as error:
+            logger.error("internal error", exc_info=error)
+            yield bytes(self._render_error(InternalError("internal error")).body)
+
+
+def _json(entry: BaseModel) -> bytes:
+    return entry.model_dump_json(exclude_none=True).encode()
 
 
 ServicesDep = Annotated[Services, Depends(_services)]

@@ -67,3 +67,31 @@ def test_who_stops_asking_stops_the_work() -> None:
 
     asyncio.run(scenario())
     assert sorted(work.cancelled) == [0, 1]
+
+
+def test_the_first_result_does_not_wait_for_the_second_item() -> None:
+    async def slow_items() -> AsyncIterator[int]:
+        yield 0
+        await asyncio.Event().wait()
+
+    async def scenario() -> int:
+        async with aclosing(ordered(slow_items(), Work(), 3)) as results:
+            return await asyncio.wait_for(anext(results), timeout=1)
+
+    assert asyncio.run(scenario()) == 0
+
+
+def test_a_failure_comes_after_the_results_before_it() -> None:
+    async def broken_items() -> AsyncIterator[int]:
+        yield 0
+        yield 1
+        raise ValueError("broken")
+
+    async def scenario() -> list[int]:
+        results = []
+        with pytest.raises(ValueError, match="broken"):
+            async for result in ordered(broken_items(), Work(), 3):
+                results.append(result)
+        return results
+
+    assert asyncio.run(scenario()) == [0, 1]
