@@ -62,6 +62,8 @@ def open_pdf(data: bytes, limits: Limits) -> pymupdf.Document:
     """Raises `PdfError`: no PDF, broken, encrypted, without pages or with too many."""
     try:
         document = pymupdf.open(stream=data, filetype="pdf")
+        if not document.is_pdf:  # MuPDF knows better than to believe a type that is given
+            raise PdfError(Fault.UNREADABLE, "not a PDF")
         if document.needs_pass:
             raise PdfError(Fault.ENCRYPTED, "the PDF is encrypted and needs a password")
         count = document.page_count

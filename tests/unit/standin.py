@@ -29,6 +29,12 @@ LINE = Line("文字", 0.8, QUAD, 0.75, 180, (Word("文字", 0.9, QUAD, (SPAN, SP
 PAGE = Page((LINE,), 640, 480, False, {"detection": 0.1, "recognition": 0.2}, "PP-OCRv4_mobile")
 
 
+def page_image(
+    page: int, index: int = 0, bbox: tuple[float, float, float, float] = (0.0, 0.0, 595.0, 842.0)
+) -> PageImage:
+    return PageImage(page=page, index=index, encoded=PICTURE, bbox=bbox, width=640, height=480, dpi=200.0)
+
+
 @dataclass
 class StandIn:
     """What the routes are lent instead of the real thing.

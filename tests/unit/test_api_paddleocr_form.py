@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from adapter import errors
-from adapter.documents import Layout, PageImage
+from adapter.documents import Layout
 from adapter.languages import languages
 from adapter.recognizer import RecognitionOptions
 from adapter.runtime import Runtime
-from tests.unit.standin import PICTURE, QUAD, StandIn, client
+from tests.unit.standin import PICTURE, QUAD, StandIn, client, page_image
 
 BASE64 = base64.b64encode(PICTURE).decode()
 BBOX = [list(point) for point in QUAD]
@@ -215,9 +215,9 @@ def test_without_the_models_it_is_not_healthy() -> None:
 
 
 PAGES = [
-    PageImage(1, 0, PICTURE, (0.0, 0.0, 595.276, 841.89), 640, 480, 200.0),
-    PageImage(2, 0, PICTURE, (10.0, 20.0, 100.0, 50.0), 640, 480, 300.0),
-    PageImage(2, 1, PICTURE, (10.0, 90.0, 100.0, 50.0), 640, 480, 300.0),
+    page_image(1, 0, (0.0, 0.0, 595.276, 841.89)),
+    page_image(2, 0, (10.0, 20.0, 100.0, 50.0)),
+    page_image(2, 1, (10.0, 90.0, 100.0, 50.0)),
 ]
 
 

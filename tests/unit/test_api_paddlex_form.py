@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from adapter import errors
-from adapter.documents import Layout, PageImage
+from adapter.documents import Layout
 from adapter.recognizer import RecognitionOptions
-from tests.unit.standin import LINE, PAGE, PICTURE, StandIn, client
+from tests.unit.standin import LINE, PAGE, PICTURE, StandIn, client, page_image
 
 BASE64 = base64.b64encode(PICTURE).decode()
 PDF = base64.b64encode(b"%PDF-1.7 as far as a stand-in is concerned").decode()
 POLY = [[1, 2], [30, 2], [30, 12], [1, 13]]
-PAGES = [PageImage(page, 0, PICTURE, (0.0, 0.0, 595.0, 842.0), 640, 480, 200.0) for page in (1, 2)]
+PAGES = [page_image(1), page_image(2)]
 
 
 def post(standin: StandIn, body: dict[str, Any], path: str = "/ocr", **arguments: Any) -> httpx.Response:
@@ -209,7 +209,7 @@ def test_a_body_is_json_whatever_its_content_type_says(content_type: str) -> Non
 
 
 def test_a_long_document_is_drawn_only_where_it_does_not_cost_too_much() -> None:
-    pages = [PageImage(page, 0, PICTURE, (0.0, 0.0, 595.0, 842.0), 640, 480, 200.0) for page in range(1, 52)]
+    pages = [page_image(page) for page in range(1, 52)]
     body = {"file": PDF, "fileType": 0}
     results = post(StandIn(pictures=pages), body).json()["result"]["ocrResults"]
     assert (len(results), results[0].keys()) == (51, {"prunedResult"})

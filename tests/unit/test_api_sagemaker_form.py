@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from adapter import errors
-from adapter.documents import Layout, PageImage
+from adapter.documents import Layout
 from adapter.runtime import Runtime
-from tests.unit.standin import PICTURE, QUAD, StandIn, client
+from tests.unit.standin import PICTURE, QUAD, StandIn, client, page_image
 
 PATHS = [
     "/invocations",
@@ -20,10 +20,6 @@ PATHS = [
 ]
 BASE64 = base64.b64encode(PICTURE).decode()
 PDF = b"%PDF-1.7 as far as a stand-in is concerned"
-
-
-def page_image(page: int) -> PageImage:
-    return PageImage(page, 0, PICTURE, (0.0, 0.0, 595.0, 842.0), 640, 480, 200.0)
 
 
 def invoke(standin: StandIn, path: str = "/invocations", *, headers: Any = None, **body: Any) -> httpx.Response:
