@@ -1,13 +1,21 @@
-"""Where a picture comes from: base64 text, an upload or a raw body, to bytes, under one policy of limits."""
+"""Where a file comes from: base64, an upload, a raw body, a URL or a path, to bytes, under one policy of limits."""
 
+import asyncio
 import base64
 import binascii
+import os
+import re
+import stat
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import UploadFile
 
-from adapter.errors import InvalidRequestError, TooLargeError
+from adapter.errors import InvalidRequestError, RefusedSourceError, TooLargeError, UnreachableSourceError
 from adapter.settings import Settings
+from adapter.web import Web, WebPolicy
+
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
 
 # What a request may hold beside its file: the other fields, part headers and boundaries, JSON's own characters.
 _ENVELOPE = 64 * 1024
@@ -85,24 +93,61 @@ class Sources:
 
     def __init__(self, settings: Settings) -> None:
         """Must be made inside the running event loop."""
+        self._web = Web(WebPolicy(frozenset(settings.url_allow), settings.url_timeout, settings.url_max_redirects))
+        self._root = settings.image_root
 
     async def close(self) -> None:
-        pass
+        await self._web.close()
 
     async def fetch_url(self, url: str, name: str, limit: FileLimit) -> bytes:
         """The bytes behind an http(s) URL in the field `name`.
 
         Raises `InvalidRequestError`, `RefusedSourceError`, `UnreachableSourceError`, `TooLargeError`.
         """
-        raise NotImplementedError
+        return _not_empty(await self._web.fetch(url.strip(), name, lambda size: limit.check(size, name)), name)
 
     async def read_path(self, path: str, name: str, limit: FileLimit) -> bytes:
         """The bytes of a file below OCR_IMAGE_ROOT, named in the field `name`; a relative path begins there.
 
         Raises `InvalidRequestError`, `RefusedSourceError`, `UnreachableSourceError`, `TooLargeError`.
         """
-        raise NotImplementedError
+        if self._root is None:
+            raise RefusedSourceError(
+                f"{name}: paths are not read here; OCR_IMAGE_ROOT can name a folder below which they are"
+            )
+        return _not_empty(await asyncio.to_thread(_read_below, self._root, path, name, limit), name)
 
     async def url_or_base64(self, text: str, name: str, limit: FileLimit) -> bytes:
-        """What the field `name` holds: a URL where it begins as one (`scheme://`), else base64."""
-        raise NotImplementedError
+        """What the field `name` holds: a URL where it begins with a scheme (but `data:`), else base64.
+
+        Raises what `fetch_url` and `from_base64` raise.
+        """
+        scheme = _SCHEME.match(text)
+        if scheme and scheme[1].lower() != "data":
+            return await self.fetch_url(text, name, limit)
+        return from_base64(text, name, limit)
+
+
+def _read_below(root: Path, path: str, name: str, limit: FileLimit) -> bytes:
+    try:
+        base = root.resolve(strict=True)
+        # Where it leads once every link is followed, in the root's own name too.
+        target = (base / path).resolve()
+        if not target.is_relative_to(base):
+            raise RefusedSourceError(f"{name}: the path leads out of the folder whose files may be read")
+        # A link that takes its place from now on is not followed, and a pipe not waited for.
+        descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UnreachableSourceError(f"{name}: there is no such file, or it may not be read") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreachableSourceError(f"{name}: not a regular file")
+        limit.check(status.st_size, name)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            # One byte more than allowed, should it be growing.
+            data = file.read(limit.size + 1)
+    finally:
+        os.close(descriptor)
+    limit.check(len(data), name)
+    return data
