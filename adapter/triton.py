@@ -204,10 +204,10 @@ class Triton:
         if marked:
             return _CALLERS_MATTER[marked[1]](marked[2])
         match error.status():
-            case "StatusCode.NOT_FOUND":
+            # Without a status: what a stream says of its own, not of its model's.
+            case "StatusCode.NOT_FOUND" | None as status if status or _NOT_RUNNING.search(message):
                 return ModelUnavailableError(f"the model {model!r} is not loaded")
-            # Within a stream there is no status.
-            case None | "StatusCode.UNAVAILABLE" | "StatusCode.INTERNAL" if _NOT_RUNNING.search(message):
+            case "StatusCode.UNAVAILABLE" | "StatusCode.INTERNAL" if _NOT_RUNNING.search(message):
                 return ModelUnavailableError(f"the model {model!r}, or one that it calls, is not running")
             case "StatusCode.UNAVAILABLE" | "StatusCode.CANCELLED":
                 return TritonUnavailableError("the inference server is not available; try again later")

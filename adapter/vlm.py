@@ -199,6 +199,8 @@ class VisionLanguageModel:
         while not began:
             remaining = await self._until_open(deadline)
             try:
+                # Known from here on, even if the model is being loaded anew by the time that it has done.
+                await self.on_gpu()
                 async with aclosing(self._triton.stream(self._contract.model, inputs, remaining)) as stream:
                     async for outputs in stream:
                         began = True

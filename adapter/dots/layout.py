@@ -25,7 +25,7 @@ _BEGUN = re.compile(r"\s*(?:```(?:json)?\s*)?(?:[\[{]|$)")
 _CLOSING = re.compile(r"\s*\]\s*")
 
 _BROKEN_BOX = re.compile(r'"bbox"\s*:\s*\[?([^\]"]*)')
-_BROKEN_CATEGORY = re.compile(r'"category"\s*:\s*"([A-Za-z-]+)')
+_BROKEN_CATEGORY = re.compile(r'"category"\s*:\s*"([A-Za-z-]+)"')
 # Up to what closes it: another field, the beginning of one where the text is cut off, or the element's end, perhaps
 # with the beginning of the next element.
 _BROKEN_TEXT = re.compile(

@@ -170,7 +170,10 @@ def test_what_is_no_layout_is_given_as_it_is_and_said_to_be_odd() -> None:
     assert (read.text, read.repaired) == ("I see nothing here.", True)
 
 
-@pytest.mark.parametrize("text", ["", "[", "[{", '[{"bbox": [1, 2', '[{"bbox": [1, 2, 3, 4], "catego'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "[{", '[{"bbox": [1, 2', '[{"bbox": [1, 2, 3, 4], "catego', '[{"bbox": [1, 2, 3, 4], "category": "Te'],
+)
 def test_of_a_layout_that_is_cut_before_its_first_text_an_empty_one_is_left(text: str) -> None:
     read = Read(text)
     assert (read.text, read.repaired) == ("[]", True)
