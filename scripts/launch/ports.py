@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +47,18 @@ class Listeners:
 
     @classmethod
     def free(cls, host: str = "127.0.0.1") -> Listeners:
-        """Ports that nothing listens on at this moment."""
-        with ExitStack() as stack:
-            sockets = [stack.enter_context(socket.socket()) for _ in SETTINGS]
-            for listener in sockets:
-                listener.bind((host, 0))
-            return cls(host, *(listener.getsockname()[1] for listener in sockets))
+        """Ports that nothing listens on at this moment.
+
+        They lie below those that Linux gives outgoing connections (32768 on): one of these could take the port of a
+        service while it is being started again.
+        """
+        shuffled = iter(random.sample(range(20000, 32768), 12768))
+        ports: list[int] = []
+        while len(ports) < len(SETTINGS):
+            with suppress(OSError):
+                _bind(host, port := next(shuffled))
+                ports.append(port)
+        return cls(host, *ports)
 
     @property
     def by_setting(self) -> dict[str, int]:

@@ -75,7 +75,7 @@ def test_a_killed_adapter_is_started_again_while_triton_stays(server: Launched, 
 def test_a_port_in_use_is_named_at_once_with_its_setting_and_holder(server: Launched) -> None:
     began = time.monotonic()
     second = subprocess.run(
-        LAUNCH, cwd=ROOT, env=environment(server.listeners), capture_output=True, text=True, check=False
+        LAUNCH, cwd=ROOT, env=environment(server.listeners), capture_output=True, text=True, timeout=30, check=False
     )
     assert time.monotonic() - began < 3
     assert second.returncode == 1
