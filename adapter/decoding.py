@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from adapter.errors import TooLargeError, UnreadableImageError
 from adapter.pictures import picture_size
@@ -18,6 +18,16 @@ _AT_ONCE = 2
 # The models' own decoders take them as they are.
 _PLAIN_FORMATS = ("JPEG", "PNG")
 _PLAIN_MODES = ("RGB", "L")
+# What sets a picture upright, by its EXIF orientation (tag 0x0112).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _WHITE = (255, 255, 255)
 # A JPEG that holds several pictures is opened as any other.
 _OPENED_AS = {"MPO": "JPEG"}
@@ -33,6 +43,8 @@ class Shown:
     encoded: bytes
     width: int
     height: int
+    more_frames: bool = False
+    """Whether the file holds further pictures, of which only the first is shown."""
 
 
 Resize = Callable[[int, int], tuple[int, int]]
@@ -70,39 +82,48 @@ class Decoder:
                 f"{name}: a picture of {size.width}x{size.height} pixels has more than the limit of "
                 f"{self._max_pixels} pixels (OCR_VLM_MAX_PIXELS)"
             )
-        image, turned = _upright(data, name, size.format)
-        shown_at = resize(*image.size)
-        plain = size.format in _PLAIN_FORMATS and image.mode in _PLAIN_MODES and not turned
-        if plain and shown_at == image.size:
+        image = _decoded(data, name, size.format)
+        more_frames = getattr(image, "n_frames", 1) > 1
+        turn = _TURNS.get(_orientation(image))
+        upright = image if turn is None else image.transpose(turn)
+        shown_at = resize(*upright.size)
+        plain = size.format in _PLAIN_FORMATS and image.mode in _PLAIN_MODES and not image.has_transparency_data
+        if plain and turn is None and not more_frames and shown_at == image.size:
             return Shown(data, *image.size)
-        pixels = _rgb(image)
+        pixels = _rgb(upright)
         if shown_at != pixels.size:
             # The processors of the models scale by bicubic interpolation, too.
             pixels = pixels.resize(shown_at, Image.Resampling.BICUBIC)
         encoded = io.BytesIO()
         # Speed before size: it goes no further than next door.
         pixels.save(encoded, "PNG", compress_level=1)
-        return Shown(encoded.getvalue(), *image.size)
+        return Shown(encoded.getvalue(), *upright.size, more_frames)
 
 
-def _upright(data: bytes, name: str, kind: str) -> tuple[Image.Image, bool]:
-    """The first frame, decoded and upright, and whether that made it differ from the file's."""
+def _decoded(data: bytes, name: str, kind: str) -> Image.Image:
+    """The first frame, as it is stored."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, and of odd metadata: the bounds are ours
-            image: Image.Image = Image.open(io.BytesIO(data), formats=[_OPENED_AS.get(kind, kind)])
-            several = getattr(image, "n_frames", 1) > 1
+            image = Image.open(io.BytesIO(data), formats=[_OPENED_AS.get(kind, kind)])
             image.load()
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             if image.mode in ("I", "F"):
                 raise UnreadableImageError(f"{name}: pictures with 32-bit samples are not read")
-            return ImageOps.exif_transpose(image), several or orientation != 1 or image.has_transparency_data
+            return image
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
         raise TooLargeError(f"{name}: {error}") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file provokes
         raise UnreadableImageError(f"{name}: the picture is damaged: {error}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 where there is none or it cannot be read: that is no reason to refuse a picture."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:

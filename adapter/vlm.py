@@ -6,7 +6,7 @@ import codecs
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from adapter.context import api_name
 from adapter.errors import DeadlineExceededError, ModelUnavailableError
-from adapter.gate import Gate
+from adapter.gate import Admission, Gate
 from adapter.metrics import Metrics
 from adapter.triton import Triton
 
@@ -154,15 +154,21 @@ class VisionLanguageModel:
             self._on_gpu = (await self._triton.configuration(self._contract.model)).on_gpu
         return self._on_gpu
 
-    async def generate(self, prompt: str, picture: bytes, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+    def admit(self) -> AbstractAsyncContextManager[Admission]:
+        """Let a request in, that may then have many texts written. Raises `BusyError` when the queue is full."""
+        return self._gate.admit()
+
+    async def generate(
+        self, admission: Admission, prompt: str, picture: bytes, sampling: Sampling
+    ) -> AsyncGenerator[Chunk, None]:
         """What the model writes about an encoded picture (PNG or JPEG), as it writes it.
 
-        To close the generator is to cancel the work in Triton. Raises `BusyError` when the queue is full,
-        `ModelUnavailableError` when the model is not loaded, and whatever else `Triton.stream` raises.
+        To close the generator is to cancel the work in Triton. Raises `ModelUnavailableError` when the model is not
+        loaded, and whatever else `Triton.stream` raises.
         """
         deadline = time.monotonic() + self._timeout
         inputs = self._contract.inputs(prompt, picture, sampling)
-        async with self._gate.enter(), aclosing(self._responses(inputs, deadline)) as responses:
+        async with admission.place(), aclosing(self._responses(inputs, deadline)) as responses:
             decoder = codecs.getincrementaldecoder("utf-8")("replace")
             async for response in responses:
                 yield Chunk(

@@ -19,6 +19,8 @@ from adapter.sources import FileLimit, from_base64
 from adapter.vlm import Sampling
 
 _HEALTH_TIMEOUT = 1.5
+# Seconds beyond the deadline of the model's work.
+_GRACE = 5.0
 _NDJSON = "application/x-ndjson"
 _MODEL: Literal["dots-ocr"] = "dots-ocr"
 _PROMPT_TYPES: list[JsonValue] = [kind.value for kind in PromptType]
@@ -61,26 +63,37 @@ class OcrRequest(_Model):
     """For `prompt_grounding_ocr`, and for that only: x1, y1, x2, y2 in pixels of the picture."""
 
 
-class OcrResponse(_Model):
+class Remarks(_Model):
+    """What has to be said of some answers, and only of those."""
+
+    repaired: Literal[True] | None = None
+    """The model wrote a broken layout, or the same without end: `response` is what could be made of it."""
+    truncated: Literal[True] | None = None
+    """The model had not done when `max_new_tokens` were used up."""
+    more_frames: Literal[True] | None = None
+    """The file holds further pictures, of which only the first was read."""
+
+    @classmethod
+    def of(cls, last: Piece) -> "Remarks":
+        return cls(
+            repaired=last.repaired or None, truncated=last.truncated or None, more_frames=last.more_frames or None
+        )
+
+
+class OcrResponse(Remarks):
     model: Literal["dots-ocr"] = _MODEL
     response: str = Field(examples=['[{"bbox": [40, 60, 600, 120], "category": "Title", "text": "# Report"}]'])
     """What the model wrote; the boxes of a layout are in pixels of the picture that was sent."""
     prompt_type: str = Field(examples=[PromptType.LAYOUT_ALL.value])
-    repaired: Literal[True] | None = None
-    """Where the model wrote a broken layout, or the same without end: `response` is what could be made of it."""
-    truncated: Literal[True] | None = None
-    """Where the model had not done when `max_new_tokens` were used up."""
 
 
-class StreamLine(_Model):
-    """A line of a streamed answer; `repaired` and `truncated` come with the last."""
+class StreamLine(Remarks):
+    """A line of a streamed answer; the remarks come with the last."""
 
     model: Literal["dots-ocr"] = _MODEL
     created_at: str
     response: str
     done: bool
-    repaired: Literal[True] | None = None
-    truncated: Literal[True] | None = None
 
 
 class Health(_Model):
@@ -145,8 +158,7 @@ async def ocr(services: ServicesDep, body: OcrRequest) -> OcrResponse | Response
     return OcrResponse(
         response="".join(piece.text for piece in answer),
         prompt_type=body.prompt_type,
-        repaired=answer[-1].repaired or None,
-        truncated=answer[-1].truncated or None,
+        **Remarks.of(answer[-1]).model_dump(),
     )
 
 
@@ -186,13 +198,7 @@ async def _lines(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[StreamLi
         async for piece in pieces:
             if piece.text:
                 yield StreamLine(created_at=_now(), response=piece.text, done=False)
-        yield StreamLine(
-            created_at=_now(),
-            response="",
-            done=True,
-            repaired=piece.repaired or None,
-            truncated=piece.truncated or None,
-        )
+        yield StreamLine(created_at=_now(), response="", done=True, **Remarks.of(piece).model_dump())
 
 
 def _now() -> str:
@@ -231,6 +237,8 @@ API = Api(
     router=router,
     render_error=render_error,
     file_limit=lambda settings, path: _file_limit(settings),
-    timeout=lambda settings: settings.generation_timeout,
+    # A stream that takes too long is to end with a line that says so.
+    own_port=lambda settings: settings.dots_port,
+    timeout=lambda settings: settings.generation_timeout + _GRACE,
     open_paths=frozenset({"/health"}),
 )

@@ -129,6 +129,8 @@ class FileInfo(_Model):
     """Pixels, upright; of a PDF's first page as it was rendered."""
     pages: int | None = None
     """Of a PDF."""
+    more_frames: Literal[True] | None = None
+    """Where the file holds further pictures, of which only the first was read."""
 
 
 class PageText(_Model):
@@ -381,6 +383,7 @@ def _file_info(upload: UploadFile, file: bytes, reading: FileReading) -> FileInf
         format=_extension(upload.filename or ""),
         image_size=f"{reading.width}x{reading.height}",
         pages=len(reading.pages) if reading.is_document else None,
+        more_frames=reading.more_frames or None,
     )
 
 
@@ -449,6 +452,7 @@ API = Api(
     router=router,
     render_error=render_error,
     file_limit=_body_limit,
+    own_port=lambda settings: settings.internvl_port,
     timeout=lambda settings: settings.generation_timeout,
     open_paths=frozenset({"/", "/health"}),
 )

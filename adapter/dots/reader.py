@@ -34,6 +34,8 @@ class Piece:
     """Whether the answer is not what the model wrote: a broken layout was mended, or a loop left out."""
     truncated: bool = False
     """Whether the answer ends because the limit of tokens was reached."""
+    more_frames: bool = False
+    """Whether the file holds further pictures, of which only the first was read."""
 
 
 class DotsReader:
@@ -52,7 +54,8 @@ class DotsReader:
 
         The pieces of a layout are whole elements, and all of them joined are one JSON array. A piece comes with each
         step of the model, if need be an empty one. To close the generator is to cancel the model's work. Raises, before
-        the first piece, what is wrong with the picture or the box, and what `VisionLanguageModel.generate` raises.
+        the first piece, what is wrong with the picture or the box, `BusyError` when the queue is full, and what
+        `VisionLanguageModel.generate` raises.
         """
         shown = await self._decoder.show(picture, "image", _fed_size)
         original = Size(shown.width, shown.height)
@@ -60,14 +63,17 @@ class DotsReader:
         question = prompt(task.kind, _fed_box(task.box, scale) if task.box else None)
         answer = LayoutText(scale) if task.kind.answers_layout else PlainText()
         truncated = False
-        async with aclosing(self._model.generate(question, shown.encoded, task.sampling)) as chunks:
+        async with (
+            self._model.admit() as admission,
+            aclosing(self._model.generate(admission, question, shown.encoded, task.sampling)) as chunks,
+        ):
             async for chunk in chunks:
                 truncated |= chunk.truncated
                 yield Piece(answer.feed(chunk.text))
                 if answer.looping:
                     break
         rest = answer.finish()
-        yield Piece(rest, answer.repaired, truncated)
+        yield Piece(rest, answer.repaired, truncated, shown.more_frames)
 
 
 def _fed_size(width: int, height: int) -> tuple[int, int]:

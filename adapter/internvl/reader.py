@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from adapter.decoding import Decoder
 from adapter.documents import Documents, Layout, PageImage, kind
+from adapter.gate import Admission
 from adapter.internvl.structure import Kind, passages
 from adapter.ordered import ordered
 from adapter.repetition import PlainText
@@ -49,6 +50,8 @@ class FileReading:
     width: int
     height: int
     is_document: bool
+    more_frames: bool
+    """Whether the file holds further pictures, of which only the first was read."""
 
     @property
     def confidence(self) -> float:
@@ -72,31 +75,34 @@ class InternvlReader:
     async def read(self, file: bytes, name: str, prompt: str) -> FileReading:
         """Ask `prompt` about the file in the field `name`, about each page alone.
 
-        Raises what is wrong with the file (`Documents.open`, `Decoder.show`), and what `VisionLanguageModel.generate`
-        raises; one page that fails fails the file.
+        Raises what is wrong with the file (`Documents.open`, `Decoder.show`), `BusyError` when the queue is full, and
+        what `VisionLanguageModel.generate` raises; one page that fails fails the file.
         """
         if kind(file) == "image":
             shown = await self._decoder.show(file, name)
-            return FileReading((await self._page(shown.encoded, prompt),), shown.width, shown.height, False)
+            async with self.model.admit() as admission:
+                reading = await self._page(admission, shown.encoded, prompt)
+            return FileReading((reading,), shown.width, shown.height, False, shown.more_frames)
 
         first: list[PageImage] = []
 
         async def page(image: PageImage) -> PageReading:
             first.append(image)
-            return await self._page(image.encoded, prompt)
+            return await self._page(admission, image.encoded, prompt)
 
         async with (
+            self.model.admit() as admission,
             self._documents.open(file, name) as document,
             aclosing(ordered(document.pages(Layout.WHOLE), page, self._pages_at_once)) as readings,
         ):
             pages = tuple([reading async for reading in readings])
-        return FileReading(pages, first[0].width, first[0].height, True)
+        return FileReading(pages, first[0].width, first[0].height, True, False)
 
-    async def _page(self, picture: bytes, prompt: str) -> PageReading:
+    async def _page(self, admission: Admission, picture: bytes, prompt: str) -> PageReading:
         answer = PlainText()
         given: list[str] = []
         chunks: list[Chunk] = []
-        async with aclosing(self.model.generate(prompt, picture, self._sampling)) as stream:
+        async with aclosing(self.model.generate(admission, prompt, picture, self._sampling)) as stream:
             async for chunk in stream:
                 chunks.append(chunk)
                 given.append(answer.feed(chunk.text))

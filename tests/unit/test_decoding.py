@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from adapter.decoding import Decoder, Resize, Shown
 from adapter.errors import InvalidRequestError, TooLargeError, UnreadableImageError
@@ -85,13 +85,25 @@ def test_sixteen_bits_become_eight() -> None:
     assert near(pixels(show(encoded(grey)))[0, 0], (128, 128, 128), 0)
 
 
-def test_a_picture_is_turned_upright_and_so_is_its_size() -> None:
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_picture_is_turned_upright_and_so_is_its_size(orientation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
-    shown = show(encoded(picture(), "JPEG", exif=exif, quality=95))
-    assert (shown.width, shown.height) == (40, 60)
-    assert near(pixels(shown)[5, 20], RED)
-    assert near(pixels(shown)[55, 20], BLUE)
+    exif[0x0112] = orientation
+    shown = show(encoded(picture(), "PNG", exif=exif))
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded(picture(), "PNG", exif=exif)))))
+    assert (pixels(shown) == upright).all()
+    assert (shown.height, shown.width) == upright.shape[:2]
+
+
+def test_broken_metadata_do_not_spoil_a_picture() -> None:
+    assert show(encoded(picture(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\1\2")).width == 60
+
+
+def test_of_several_pictures_the_first_is_shown_and_that_is_said() -> None:
+    shown = show(encoded(picture(), "TIFF", save_all=True, append_images=[picture().rotate(180)]))
+    assert shown.more_frames
+    assert near(pixels(shown)[20, 5], RED)
+    assert not show(encoded(picture(), "TIFF")).more_frames
 
 
 def test_a_picture_is_shown_at_the_wanted_size_and_known_at_its_own() -> None:
