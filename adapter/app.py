@@ -1,14 +1,16 @@
 """The application: the documented APIs over one recognizer, behind one set of rules."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from adapter import health
 from adapter.apis import APIS
@@ -20,8 +22,9 @@ from adapter.drawing import Draughtsman
 from adapter.errors import InternalError, InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
 from adapter.gate import Gate
 from adapter.internvl.reader import InternvlReader
+from adapter.listeners import ByPort
 from adapter.metrics import CONTENT_TYPE, Metrics
-from adapter.middleware import BodyLimit, Guard, Observer
+from adapter.middleware import BodyLimit, Guard, KeyGuard, Observer
 from adapter.recognizer import Recognizer
 from adapter.runtime import RuntimeProbe
 from adapter.settings import Settings
@@ -32,51 +35,99 @@ from adapter.vlm import Contract, InternvlContract, Sampling, VisionLanguageMode
 logger = logging.getLogger(__name__)
 
 
+_VERSION = "0.1.0"
+
+# Ask for no API key: the probe, the metrics, and what describes the rest.
+_OPEN_PATHS = frozenset({"/health", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+
+
 class _State(TypedDict):
     services: Services
 
 
 def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> FastAPI:
-    """The adapter, ready for an ASGI server; without `settings` they come from the environment."""
-    settings = settings or Settings()
+    """The whole adapter, ready for an ASGI server; without `settings` they come from the environment."""
+    return _main_app(settings or Settings(), apis, Metrics())
+
+
+def create_listeners() -> ASGIApp:
+    """The whole adapter, and on each port that the environment names for one API that API alone."""
+    settings = Settings()
     metrics = Metrics()
+    main = _main_app(settings, APIS, metrics)
+    return ByPort(main, {port: _listener_app(settings, api, metrics) for port, api in own_ports(settings).items()})
+
+
+def own_ports(settings: Settings) -> Mapping[int, Api]:
+    """The ports on which one API alone is served."""
+    return {port: api for api in APIS if (port := api.own_port(settings)) is not None}
+
+
+def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics) -> FastAPI:
+    """Every API under its prefix, and at the root where its document has it and no other claims the path."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
-        triton = Triton(
-            settings.triton_target, settings.request_timeout, settings.triton_metrics_target, settings.triton_key
-        )
-        gate = Gate(settings.max_in_flight, settings.max_waiting, metrics)
-        sources, documents, draughtsman = Sources(settings), Documents(settings), Draughtsman()
-        decoder = Decoder(settings.vlm_max_pixels)
-
-        def writer(contract: Contract) -> VisionLanguageModel:
-            own_gate = Gate(settings.vlm_max_in_flight, settings.vlm_max_waiting, metrics)
-            return VisionLanguageModel(contract, triton, own_gate, metrics, settings.generation_timeout)
-
-        try:
-            recognizer = Recognizer(triton, documents, gate, metrics, settings.pdf_pages_in_flight)
-            probe = RuntimeProbe(triton)
-            dots = DotsReader(writer(VllmContract("dots_vllm")), decoder)
-            internvl = InternvlReader(
-                writer(InternvlContract(settings.max_image_patches)),
-                decoder,
-                documents,
-                # The likeliest token each time: the same picture gives the same answer.
-                Sampling(settings.internvl_max_new_tokens, temperature=0.0, top_p=1.0),
-                settings.pdf_pages_in_flight,
-            )
-            services = Services(settings, sources, documents, recognizer, probe, draughtsman, dots, internvl)
+        async with _running_services(settings, metrics) as services:
             yield {"services": services}
-        finally:
-            await sources.close()
-            await documents.close()
-            draughtsman.close()
-            decoder.close()
-            await triton.close()
 
     def api_of(path: str) -> Api | None:
         return next((api for api in apis if api.owns(path)), None)
+
+    app = FastAPI(title="Triton OCR server", version=_VERSION, lifespan=lifespan)
+    _set_rules(app, settings, metrics, api_of)
+    app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type=CONTENT_TYPE), include_in_schema=False)
+    app.include_router(health.router)
+    for api in apis:
+        app.include_router(_at_root(api), tags=[api.title])
+        app.include_router(api.router, prefix=api.prefix, tags=[api.title])
+    return app
+
+
+def _listener_app(settings: Settings, api: Api, metrics: Metrics) -> FastAPI:
+    """One API, whole, at the root. Its services are those that the lifespan of the main application has started."""
+    app = FastAPI(title=api.title, version=_VERSION)
+    _set_rules(app, settings, metrics, lambda _: api)
+    app.include_router(api.router)
+    return app
+
+
+@asynccontextmanager
+async def _running_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+    triton = Triton(
+        settings.triton_target, settings.request_timeout, settings.triton_metrics_target, settings.triton_key
+    )
+    gate = Gate(settings.max_in_flight, settings.max_waiting, metrics)
+    sources, documents, draughtsman = Sources(settings), Documents(settings), Draughtsman()
+    decoder = Decoder(settings.vlm_max_pixels)
+
+    def writer(contract: Contract) -> VisionLanguageModel:
+        own_gate = Gate(settings.vlm_max_in_flight, settings.vlm_max_waiting, metrics)
+        return VisionLanguageModel(contract, triton, own_gate, metrics, settings.generation_timeout)
+
+    try:
+        recognizer = Recognizer(triton, documents, gate, metrics, settings.pdf_pages_in_flight)
+        probe = RuntimeProbe(triton)
+        dots = DotsReader(writer(VllmContract("dots_vllm")), decoder)
+        internvl = InternvlReader(
+            writer(InternvlContract(settings.max_image_patches)),
+            decoder,
+            documents,
+            # The likeliest token each time: the same picture gives the same answer.
+            Sampling(settings.internvl_max_new_tokens, temperature=0.0, top_p=1.0),
+            settings.pdf_pages_in_flight,
+        )
+        yield Services(settings, sources, documents, recognizer, probe, draughtsman, dots, internvl)
+    finally:
+        await sources.close()
+        await documents.close()
+        draughtsman.close()
+        decoder.close()
+        await triton.close()
+
+
+def _set_rules(app: FastAPI, settings: Settings, metrics: Metrics, api_of: Callable[[str], Api | None]) -> None:
+    """What holds for every request: who may ask, how much and for how long, and how failures are answered."""
 
     def api_name_of(path: str) -> str:
         api = api_of(path)
@@ -87,24 +138,35 @@ def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> 
         api = api_of(path)
         return api.render(path, error) if api else _render_error(error)
 
+    def timeout_of(path: str) -> float:
+        api = api_of(path)
+        return api.timeout(settings) if api else settings.request_timeout
+
+    def is_open(path: str) -> bool:
+        api = api_of(path)
+        return path in _OPEN_PATHS or (api is not None and api.is_open(path))
+
     def body_limit(path: str) -> tuple[int, str]:
         api = api_of(path)
         limit = api.file_limit(settings, path) if api else FileLimit(settings.max_file_size, "OCR_MAX_FILE_SIZE")
         return limit.body, f"what a file of {limit.size} bytes, {limit.setting}, can need"
 
-    app = FastAPI(title="Triton OCR server", version="0.1.0", lifespan=lifespan)
     # The one added last is met first.
     app.add_middleware(BodyLimit, limit=body_limit)
-    app.add_middleware(Guard, timeout=settings.request_timeout, render=render)
+    app.add_middleware(KeyGuard, keys=settings.api_keys, is_open=is_open)
+    app.add_middleware(Guard, timeout_of=timeout_of, render=render)
+    if settings.cors_origins:
+        # Around everything that answers: a page is to see refusals, too.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
     app.add_middleware(Observer, metrics=metrics, api_name_of=api_name_of)
     for kind in (ServiceError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _handler(render))
-    app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type=CONTENT_TYPE), include_in_schema=False)
-    app.include_router(health.router)
-    for api in apis:
-        app.include_router(_at_root(api), tags=[api.title])
-        app.include_router(api.router, prefix=api.prefix, tags=[api.title])
-    return app
 
 
 def _at_root(api: Api) -> APIRouter:
@@ -124,7 +186,7 @@ def _as_service_error(request: Request, error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, RequestValidationError):
-        return InvalidRequestError("; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()))
+        return InvalidRequestError("; ".join(map(_fault, error.errors())))
     assert isinstance(error, HTTPException)  # noqa: S101 - the three kinds registered above
     # FastAPI wraps what goes wrong while it reads a body, a refusal by the body's limit among it.
     if isinstance(error.__cause__, ServiceError):
@@ -136,6 +198,14 @@ def _as_service_error(request: Request, error: Exception) -> ServiceError:
             allow = (error.headers or {}).get("Allow", "")
             return MethodNotAllowedError(f"{request.scope['path']} takes {allow} only", allow)
     return InvalidRequestError(str(error.detail))
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "json_invalid":
+        return f"the body is not JSON: {fault['ctx']['error']}"
+    # The first word says where: in the body, the query or the headers.
+    where = ".".join(map(str, fault["loc"][1:])) or "the body"
+    return f"{where}: {fault['msg']}"
 
 
 def _log(error: ServiceError) -> None:

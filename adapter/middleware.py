@@ -1,22 +1,24 @@
-"""What every request passes through on its way to a route, outermost first: `Observer`, `Guard`, `BodyLimit`.
+"""What every request passes through on its way to a route: `Observer`, `Guard`, `KeyGuard`, `BodyLimit`.
 
 They are plain ASGI applications. Starlette's BaseHTTPMiddleware puts a queue of its own between the client and the
 route: it hides the client's leaving, and it hands the request on before its body can be measured as it arrives.
 """
 
 import asyncio
+import hashlib
+import hmac
 import logging
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapter.context import api_name, request_id
-from adapter.errors import DeadlineExceededError, InternalError, ServiceError, TooLargeError
+from adapter.errors import DeadlineExceededError, InternalError, ServiceError, TooLargeError, UnauthorizedError
 from adapter.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,9 @@ Renderer = Callable[[str, ServiceError], Response]
 
 # A client may name its request, in characters that are safe in a log line and in a header.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_AUTHORIZATION = re.compile(
+    r"bearer\s+(?P<bearer>\S+)\s*$|AWS4-HMAC-SHA256\s+(?:.*[\s,])?Credential=(?P<access_key>[^/\s,]+)/", re.IGNORECASE
+)
 # Nobody is there to receive it; the log and the metrics want a number, and nginx has made this one common.
 _CLIENT_LEFT = 499
 
@@ -81,26 +86,27 @@ class Guard:
     The work runs as a task of its own and ends by cancellation, which reaches the call to Triton that it awaits.
     """
 
-    def __init__(self, app: ASGIApp, timeout: float, render: Renderer) -> None:
-        """`timeout` is in seconds, from the first byte of the request to the last of its answer."""
+    def __init__(self, app: ASGIApp, timeout_of: Callable[[str], float], render: Renderer) -> None:
+        """`timeout_of` gives, for a path, the seconds from the first byte of the request to the last of its answer."""
         self._app = app
-        self._timeout = timeout
+        self._timeout_of = timeout_of
         self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        timeout = self._timeout_of(scope["path"])
         exchange = _Exchange(receive, send)
         work = asyncio.ensure_future(self._app(scope, exchange.receive, exchange.send))
         left = asyncio.ensure_future(exchange.client_left())
         try:
-            await asyncio.wait({work, left}, timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, left}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if left.done() and exchange.answered:
                 # An answered request looks like one whose client left; let the application tidy up.
-                await asyncio.wait({work}, timeout=self._timeout)
+                await asyncio.wait({work}, timeout=timeout)
             if not work.done() and left.done():
                 return
-            error = self._failure(work)
+            error = _failure(work, timeout)
         finally:
             work.cancel()
             left.cancel()
@@ -112,15 +118,16 @@ class Guard:
             raise error
         await self._render(scope["path"], error)(scope, receive, send)
 
-    def _failure(self, work: "asyncio.Future[None]") -> ServiceError | None:
-        if not work.done():
-            return DeadlineExceededError(f"the request was not done within {self._timeout:g} s")
-        error = work.exception()
-        if error is None or isinstance(error, ServiceError):
-            return error
-        internal = InternalError("internal error")
-        internal.__cause__ = error
-        return internal
+
+def _failure(work: "asyncio.Future[None]", timeout: float) -> ServiceError | None:
+    if not work.done():
+        return DeadlineExceededError(f"the request was not done within {timeout:g} s")
+    error = work.exception()
+    if error is None or isinstance(error, ServiceError):
+        return error
+    internal = InternalError("internal error")
+    internal.__cause__ = error
+    return internal
 
 
 class _Exchange:
@@ -161,6 +168,41 @@ class _Exchange:
         while not self._left.is_set():
             if (await self._receive())["type"] == "http.disconnect":
                 self._left.set()
+
+
+class KeyGuard:
+    """Lets in who brings an API key, where there are any.
+
+    A key comes as `Authorization: Bearer KEY`, as `X-API-Key: KEY`, or as the access key id of a request signed by
+    AWS's rules (Signature Version 4), which is how the clients of SageMaker send it: they cannot send another header.
+    Their signature is not looked at, since the key alone lets in.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str], is_open: Callable[[str], bool]) -> None:
+        """`is_open` tells which paths ask for no key."""
+        self._app = app
+        self._digests = [_digest(key.encode()) for key in keys]
+        self._is_open = is_open
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._digests and not self._is_open(scope["path"]):
+            given = _given_key(Headers(scope=scope))
+            if not given:
+                raise UnauthorizedError("an API key is required: Authorization: Bearer KEY, or X-API-Key: KEY")
+            digest = _digest(given.encode("latin-1"))
+            # As long for a wrong key as for a right one, whichever it is.
+            if not any([hmac.compare_digest(digest, known) for known in self._digests]):
+                raise UnauthorizedError("the API key is not known")
+        await self._app(scope, receive, send)
+
+
+def _given_key(headers: Headers) -> str:
+    match = _AUTHORIZATION.match(headers.get("authorization", ""))
+    return headers.get("x-api-key") or (match and (match["bearer"] or match["access_key"])) or ""
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 class BodyLimit:

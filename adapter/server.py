@@ -1,11 +1,15 @@
 """Starts the adapter under uvicorn."""
 
+import contextlib
 import os
+import sys
 import tempfile
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from adapter import logs
+from adapter.app import own_ports
 from adapter.settings import Settings
 
 # Seconds that requests may take to finish once the server is told to stop; then they are cancelled.
@@ -25,9 +29,9 @@ def main() -> None:
 
 
 def _serve(settings: Settings) -> None:
-    uvicorn.run(
+    config = uvicorn.Config(
         # By its name, since every worker makes its own.
-        "adapter.app:create_app",
+        "adapter.app:create_listeners",
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -38,3 +42,15 @@ def _serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
     )
+    sockets = [config.bind_socket()]
+    for port in own_ports(settings):
+        sockets.append(uvicorn.Config(config.app, host=settings.host, port=port, log_config=None).bind_socket())
+    if settings.work_count > 1:
+        Multiprocess(config, sockets).run()
+        return
+    server = uvicorn.Server(config)
+    # Once it has stopped it raises the signal anew that told it to.
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=sockets)
+    if not server.started:
+        sys.exit("the adapter could not be started")

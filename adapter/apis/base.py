@@ -55,6 +55,8 @@ class Api:
     """Seconds that a request may take."""
     open_paths: frozenset[str] = frozenset()
     """The paths of `router` that ask for no API key: the probes."""
+    own_port: Callable[[Settings], int | None] = lambda _: None
+    """A port on which this API alone is served, whole, at the root."""
     render_error_at: Mapping[str, Callable[[ServiceError], Response]] = field(default_factory=dict)
     """For the paths of `router` whose failures have a form of their own."""
 
@@ -68,6 +70,10 @@ class Api:
         """Whether a request for `path` is this API's to answer, be it with a 404."""
         within = path == self.prefix or path.startswith(f"{self.prefix}/")
         return within or any(pattern.match(path) for pattern in self._root_patterns)
+
+    def is_open(self, path: str) -> bool:
+        """Whether a request for `path` needs no API key."""
+        return path.removeprefix(self.prefix) in self.open_paths
 
     def render(self, path: str, error: ServiceError) -> Response:
         """A failure of a request for `path`."""

@@ -382,6 +382,7 @@ API = Api(
     router=router,
     render_error=render_error,
     file_limit=lambda settings, path: _file_limit(settings),
+    own_port=lambda settings: settings.paddleocr_service_port,
     timeout=lambda settings: settings.document_timeout,
     open_paths=frozenset({"/health"}),
 )

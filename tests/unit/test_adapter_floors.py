@@ -13,7 +13,7 @@ FLOORS = [
     {"adapter.app"},
     {"adapter.apis"},
     {"adapter.apis.*", "adapter.health"},
-    {"adapter.apis.base", "adapter.middleware"},
+    {"adapter.apis.base", "adapter.middleware", "adapter.listeners"},
     {"adapter.dots.reader", "adapter.internvl.reader"},
     {"adapter.recognizer", "adapter.vlm", "adapter.runtime", "adapter.decoding"},
     {
