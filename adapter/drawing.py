@@ -4,17 +4,19 @@ import asyncio
 import colorsys
 import io
 import multiprocessing
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFile, ImageFont, ImageOps
 
-from adapter.errors import InternalError
+from adapter.errors import InternalError, UnreadableImageError
 
 # Pixels of the longer side: a drawing is for the eye, and PaddleX's has no more.
 _LONGEST = 2000
@@ -47,7 +49,10 @@ class Draughtsman:
         return await self._run(_jpeg, picture)
 
     async def annotated(self, picture: bytes, labels: Sequence[Label]) -> bytes:
-        """The same with the quads of the labels over it, and beside it, on white, their texts."""
+        """The same with the quads of the labels over it, and beside it, on white, their texts.
+
+        Both raise `UnreadableImageError` where the picture cannot be decoded.
+        """
         return await self._run(_annotated, picture, labels)
 
     async def _run(self, function: Callable[..., bytes], *arguments: object) -> bytes:
@@ -62,7 +67,13 @@ class Draughtsman:
 
 def _pool() -> ProcessPoolExecutor:
     # The processes start when they are needed. Not by fork: gRPC's threads would not survive it.
-    return ProcessPoolExecutor(_PROCESSES, multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(_PROCESSES, multiprocessing.get_context("spawn"), _be_lenient)
+
+
+def _be_lenient() -> None:
+    # The models have read the picture: what else is wrong with its file is no matter.
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    warnings.simplefilter("ignore")
 
 
 def _jpeg(picture: bytes) -> bytes:
@@ -88,12 +99,21 @@ def _annotated(picture: bytes, labels: Sequence[Label]) -> bytes:
 
 
 def _decoded(picture: bytes) -> tuple[Image.Image, float]:
-    """The picture as the models see it, made smaller where it is large, and the factor by which it was."""
-    image = Image.open(io.BytesIO(picture))
-    longest = max(image.size)
-    # Lets the decoder leave out what would be thrown away (JPEG alone can).
-    image.draft("RGB", (_LONGEST, _LONGEST))
-    upright = _flat(ImageOps.exif_transpose(image))
+    """The picture as the models see it, made smaller where it is large, and the factor by which it was.
+
+    Raises `UnreadableImageError` where Pillow cannot decode what the models could.
+    """
+    try:
+        image = Image.open(io.BytesIO(picture))
+        longest = max(image.size)
+        # Lets the decoder leave out what would be thrown away (JPEG alone can).
+        image.draft("RGB", (_LONGEST, _LONGEST))
+        image.load()
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file provokes
+        raise UnreadableImageError(f"the picture cannot be drawn: {error}") from None
+    with suppress(Exception):  # broken EXIF turns nothing
+        image = ImageOps.exif_transpose(image)
+    upright = _flat(image)
     upright.thumbnail((_LONGEST, _LONGEST))
     return upright, max(upright.size) / longest
 

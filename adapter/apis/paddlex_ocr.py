@@ -121,6 +121,8 @@ class ImageResult(_Model):
     """A JPEG in base64: the quads over the picture, and beside it the texts in their places."""
     profile: str
     """The weights that read it."""
+    moreFrames: Literal[True] | None = None
+    """The file holds further pictures, of which only the first was read."""
 
 
 class PrunedResult(_Model):
@@ -170,6 +172,8 @@ class FileResult(_Model):
     dataInfo: ImageInfo | PdfInfo
     profile: str
     """The weights that read it."""
+    moreFrames: Literal[True] | None = None
+    """The file holds further pictures, of which only the first was read."""
 
 
 class Success(_Model):
@@ -229,6 +233,7 @@ async def _image_result(services: Services, body: ImageRequest) -> ImageResult:
         texts=[Text(poly=_rounded(line.quad), text=line.text, score=line.score) for line in page.lines],
         image=await _annotated(services, picture, page.lines),
         profile=page.profile,
+        moreFrames=page.more_frames or None,
     )
 
 
@@ -252,7 +257,10 @@ async def _file_result(services: Services, body: FileRequest) -> FileResult:
         page = await services.recognizer.read(file, options)
         result = await _result(services, body, file, page, body.visualize is not False)
         return FileResult(
-            ocrResults=[result], dataInfo=ImageInfo(width=page.width, height=page.height), profile=page.profile
+            ocrResults=[result],
+            dataInfo=ImageInfo(width=page.width, height=page.height),
+            profile=page.profile,
+            moreFrames=page.more_frames or None,
         )
     results, sizes, profile = [], [], ""
     async with services.recognizer.reading(file, "file", Layout.WHOLE, options) as document:

@@ -64,6 +64,8 @@ class Invocation(_Model):
     """Whether the networks run on a GPU."""
     profile: str
     """The weights that read it."""
+    more_frames: Literal[True] | None = None
+    """The file holds further pictures, of which only the first was read."""
 
 
 class InvocationFailure(_Model):
@@ -187,9 +189,14 @@ async def _invocation(request: Request, services: Services, profile: str | None)
         profile = fields.profile or profile
     options = RecognitionOptions(profile=profile)
     read = _read_document if kind(file) == "pdf" else _read_picture
-    detections, used = await read(services, file, name, options)
-    gpu = (await services.probe.runtime()).gpu
-    return Invocation(detections=detections, count=len(detections), gpu_enabled=gpu, profile=used)
+    detections, page = await read(services, file, name, options)
+    return Invocation(
+        detections=detections,
+        count=len(detections),
+        gpu_enabled=(await services.probe.runtime()).gpu,
+        profile=page.profile,
+        more_frames=page.more_frames or None,
+    )
 
 
 def _parsed(body: bytes) -> InvocationRequest:
@@ -204,23 +211,20 @@ def _parsed(body: bytes) -> InvocationRequest:
 
 async def _read_picture(
     services: Services, picture: bytes, name: str, options: RecognitionOptions
-) -> tuple[list[Detection], str]:
+) -> tuple[list[Detection], Page]:
     settings = services.settings
     SizeLimit(settings.max_image_width, settings.max_image_height).check(picture_size(picture, name), name)
     page = await services.recognizer.read(picture, options)
-    return _detections(page), page.profile
+    return _detections(page), page
 
 
 async def _read_document(
     services: Services, document: bytes, name: str, options: RecognitionOptions
-) -> tuple[list[Detection], str]:
-    detections: list[Detection] = []
-    used = ""
+) -> tuple[list[Detection], Page]:
     async with services.recognizer.reading(document, name, Layout.WHOLE, options) as reading:
-        async for read in reading.pages:
-            detections += _detections(read.page, read.picture.page)
-            used = read.page.profile
-    return detections, used
+        pages = [read async for read in reading.pages]
+    detections = [detection for read in pages for detection in _detections(read.page, read.picture.page)]
+    return detections, pages[-1].page
 
 
 def _detections(page: Page, number: int | None = None) -> list[Detection]:

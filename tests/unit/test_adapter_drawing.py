@@ -4,6 +4,8 @@ import asyncio
 import io
 import os
 import signal
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 from adapter.drawing import Draughtsman, Label
-from adapter.errors import InternalError
+from adapter.errors import InternalError, UnreadableImageError
 from tests.pages import ENGLISH, draw, encode, exif_turned
 
 QUAD = ((100.0, 40.0), (300.0, 40.0), (300.0, 80.0), (100.0, 80.0))
@@ -108,6 +110,22 @@ def test_pictures_of_every_kind_are_drawn_on_white(draughtsman: Draughtsman, mod
     assert pixels.shape == (40, 60, 3)
     expected = 255 if mode in {"RGBA", "LA", "I;16"} else 0
     assert abs(int(pixels.mean()) - expected) < 5
+
+
+def test_what_the_models_could_read_is_drawn_though_its_file_is_damaged(draughtsman: Draughtsman) -> None:
+    text = zlib.compress(bytes(100_000_000))
+    chunk = b"zTXt" + b"note\0\0" + text
+    bomb = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    picture = blank()
+    assert asyncio.run(draughtsman.jpeg(picture[:33] + bomb + picture[33:]))
+    jpeg = blank(extension=".jpg")
+    assert asyncio.run(draughtsman.jpeg(jpeg[: len(jpeg) * 3 // 4]))
+
+
+@pytest.mark.parametrize("picture", [b"", b"hello", blank()[:20]])
+def test_what_cannot_be_decoded_is_the_pictures_fault(draughtsman: Draughtsman, picture: bytes) -> None:
+    with pytest.raises(UnreadableImageError):
+        asyncio.run(draughtsman.annotated(picture, []))
 
 
 def test_a_killed_process_fails_one_drawing_and_the_next_is_made() -> None:

@@ -133,6 +133,12 @@ def test_what_was_detected_is_told_apart_from_what_was_read_well() -> None:
     assert pruned["text_rec_score_thresh"] == 0.5
 
 
+@pytest.mark.parametrize("body", [{"image": BASE64}, {"file": BASE64, "fileType": 1}])
+def test_further_pictures_in_a_file_are_told(body: dict[str, Any]) -> None:
+    several = StandIn(page=replace(PAGE, more_frames=True))
+    assert post(several, body).json()["result"]["moreFrames"] is True
+
+
 def test_what_was_asked_for_stands_in_the_answer() -> None:
     body = {
         "file": BASE64,

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from adapter import errors
 from adapter.documents import Layout
 from adapter.runtime import Runtime
-from tests.unit.standin import PICTURE, QUAD, StandIn, client, page_image
+from tests.unit.standin import PAGE, PICTURE, QUAD, StandIn, client, page_image
 
 PATHS = [
     "/invocations",
@@ -39,6 +40,11 @@ def test_the_answer_has_the_documented_form(path: str) -> None:
             "profile": "PP-OCRv4_mobile",
         },
     )
+
+
+def test_further_pictures_in_a_file_are_told() -> None:
+    several = StandIn(page=replace(PAGE, more_frames=True))
+    assert invoke(several, json={"image": BASE64}).json()["more_frames"] is True
 
 
 def test_gpu_enabled_is_the_truth() -> None:
