@@ -104,7 +104,7 @@ def _decoded(picture: bytes) -> tuple[Image.Image, float]:
     Raises `UnreadableImageError` where Pillow cannot decode what the models could.
     """
     try:
-        image = Image.open(io.BytesIO(picture))
+        image: Image.Image = Image.open(io.BytesIO(picture))
         longest = max(image.size)
         # Lets the decoder leave out what would be thrown away (JPEG alone can).
         image.draft("RGB", (_LONGEST, _LONGEST))
