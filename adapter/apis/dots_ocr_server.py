@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from adapter.apis.base import EXAMPLE_PICTURE, Api, JsonRoute, Services, ServicesDep, ndjson
 from adapter.dots.prompts import PromptType
@@ -42,11 +42,11 @@ class _Model(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class OcrRequest(_Model):
+class DotsRequest(_Model):
     # The document has its own words for these fields' faults: they are checked in the route.
     model_config = ConfigDict(json_schema_extra={"required": ["image"]})
 
-    image: str | None = Field(default=None, json_schema_extra={"type": "string"}, examples=[EXAMPLE_PICTURE])
+    image: Annotated[str | None, WithJsonSchema({"type": "string", "examples": [EXAMPLE_PICTURE]})] = None
     """A path, a URL, or base64 with or without `data:`, as `image_format` says."""
     image_format: str = Field(default="path", json_schema_extra={"enum": _IMAGE_FORMATS}, examples=["base64"])
     """`path`: below OCR_IMAGE_ROOT. `url`: http or https, of a public host or one that OCR_URL_ALLOW names."""
@@ -63,7 +63,7 @@ class OcrRequest(_Model):
     """For `prompt_grounding_ocr`, and for that only: x1, y1, x2, y2 in pixels of the picture."""
 
 
-class Remarks(_Model):
+class DotsRemarks(_Model):
     """What has to be said of some answers, and only of those."""
 
     repaired: Literal[True] | None = None
@@ -74,20 +74,20 @@ class Remarks(_Model):
     """The file holds further pictures, of which only the first was read."""
 
     @classmethod
-    def of(cls, last: Piece) -> "Remarks":
+    def of(cls, last: Piece) -> "DotsRemarks":
         return cls(
             repaired=last.repaired or None, truncated=last.truncated or None, more_frames=last.more_frames or None
         )
 
 
-class OcrResponse(Remarks):
+class DotsResponse(DotsRemarks):
     model: Literal["dots-ocr"] = _MODEL
     response: str = Field(examples=['[{"bbox": [40, 60, 600, 120], "category": "Title", "text": "# Report"}]'])
     """What the model wrote; the boxes of a layout are in pixels of the picture that was sent."""
     prompt_type: str = Field(examples=[PromptType.LAYOUT_ALL.value])
 
 
-class StreamLine(Remarks):
+class DotsLine(DotsRemarks):
     """A line of a streamed answer; the remarks come with the last."""
 
     model: Literal["dots-ocr"] = _MODEL
@@ -96,53 +96,53 @@ class StreamLine(Remarks):
     done: bool
 
 
-class Health(_Model):
+class DotsHealth(_Model):
     status: Literal["healthy"] = "healthy"
     model_loaded: bool
 
 
-class Failure(_Model):
+class DotsFailure(_Model):
     error: str
 
 
 _EXAMPLE_STREAM = "\n".join(
-    StreamLine(created_at="2024-01-01T10:00:00.000000", response=text, done=not text).model_dump_json(exclude_none=True)
+    DotsLine(created_at="2024-01-01T10:00:00.000000", response=text, done=not text).model_dump_json(exclude_none=True)
     for text in ('[{"bbox": [40, 60, 600, 120], "category": "Title", "text": "# Report"}', "]", "")
 )
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {_NDJSON: {"schema": {"type": "string"}, "example": _EXAMPLE_STREAM}}},
     400: {
-        "model": Failure,
+        "model": DotsFailure,
         "description": "A field is missing or invalid, or the picture cannot be had or read.",
         "content": {"application/json": {"example": {"error": "No image data provided"}}},
     },
-    401: {"model": Failure, "description": "OCR_API_KEYS is set, and the request brought none of them."},
-    403: {"model": Failure, "description": "The URL or path is not to be fetched by this server."},
-    413: {"model": Failure, "description": "The file or the picture is over a limit."},
+    401: {"model": DotsFailure, "description": "OCR_API_KEYS is set, and the request brought none of them."},
+    403: {"model": DotsFailure, "description": "The URL or path is not to be fetched by this server."},
+    413: {"model": DotsFailure, "description": "The file or the picture is over a limit."},
     429: {
-        "model": Failure,
+        "model": DotsFailure,
         "description": "The queue is full.",
         "content": {"application/json": {"example": {"error": "Server is busy processing another request"}}},
     },
-    "4XX": {"model": Failure, "description": "Any other fault of the request."},
+    "4XX": {"model": DotsFailure, "description": "Any other fault of the request."},
     500: {
-        "model": Failure,
+        "model": DotsFailure,
         "description": "The model is not loaded, or a fault of the server.",
         "content": {"application/json": {"example": {"error": "Model not loaded"}}},
     },
-    503: {"model": Failure, "description": "Triton is away, or the model is out of memory."},
-    504: {"model": Failure, "description": "The request took longer than it may."},
+    503: {"model": DotsFailure, "description": "Triton is away, or the model is out of memory."},
+    504: {"model": DotsFailure, "description": "The request took longer than it may."},
 }
 
 
 @router.get("/health")
-async def health(services: ServicesDep) -> Health:
+async def health(services: ServicesDep) -> DotsHealth:
     """Whether Triton has the model loaded."""
-    return Health(model_loaded=await services.dots.loaded(_HEALTH_TIMEOUT))
+    return DotsHealth(model_loaded=await services.dots.loaded(_HEALTH_TIMEOUT))
 
 
-@router.post("/ocr", response_model=OcrResponse, response_model_exclude_none=True, responses=_RESPONSES)
-async def ocr(services: ServicesDep, body: OcrRequest) -> OcrResponse | Response:
+@router.post("/ocr", response_model=DotsResponse, response_model_exclude_none=True, responses=_RESPONSES)
+async def ocr(services: ServicesDep, body: DotsRequest) -> DotsResponse | Response:
     """Read a picture.
 
     A streamed answer comes as NDJSON. For plain text a line holds what the model has written since the line before;
@@ -155,14 +155,14 @@ async def ocr(services: ServicesDep, body: OcrRequest) -> OcrResponse | Response
         return await ndjson(_lines(pieces), _render_stream_error)
     async with aclosing(pieces):
         answer = [piece async for piece in pieces]
-    return OcrResponse(
+    return DotsResponse(
         response="".join(piece.text for piece in answer),
         prompt_type=body.prompt_type,
-        **Remarks.of(answer[-1]).model_dump(),
+        **DotsRemarks.of(answer[-1]).model_dump(),
     )
 
 
-def _task(body: OcrRequest, settings: Settings) -> Task:
+def _task(body: DotsRequest, settings: Settings) -> Task:
     if not body.image:
         raise InvalidRequestError("No image data provided")
     if body.image_format not in _IMAGE_FORMATS:
@@ -179,7 +179,7 @@ def _task(body: OcrRequest, settings: Settings) -> Task:
     return Task(kind, Sampling(body.max_new_tokens, body.temperature, body.top_p), body.bbox)
 
 
-async def _picture(body: OcrRequest, services: Services) -> bytes:
+async def _picture(body: DotsRequest, services: Services) -> bytes:
     image, limit = body.image or "", _file_limit(services.settings)
     match ImageFormat(body.image_format):
         case ImageFormat.PATH:
@@ -190,15 +190,15 @@ async def _picture(body: OcrRequest, services: Services) -> bytes:
             return from_base64(image, "image", limit)
 
 
-async def _lines(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[StreamLine, None]:
+async def _lines(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[DotsLine, None]:
     async with aclosing(pieces):
         # The first line, be it empty, tells that the model is at work.
         piece = await anext(pieces)
-        yield StreamLine(created_at=_now(), response=piece.text, done=False)
+        yield DotsLine(created_at=_now(), response=piece.text, done=False)
         async for piece in pieces:
             if piece.text:
-                yield StreamLine(created_at=_now(), response=piece.text, done=False)
-        yield StreamLine(created_at=_now(), response="", done=True, **Remarks.of(piece).model_dump())
+                yield DotsLine(created_at=_now(), response=piece.text, done=False)
+        yield DotsLine(created_at=_now(), response="", done=True, **DotsRemarks.of(piece).model_dump())
 
 
 def _now() -> str:
@@ -206,7 +206,7 @@ def _now() -> str:
 
 
 def _render_stream_error(error: ServiceError) -> Response:
-    failure = Failure(error=_message(error)).model_dump()
+    failure = DotsFailure(error=_message(error)).model_dump()
     return JSONResponse({"model": _MODEL, "created_at": _now(), **failure, "done": True})
 
 
@@ -216,7 +216,7 @@ def render_error(error: ServiceError) -> Response:
         status = 429
     elif isinstance(error, ModelUnavailableError):
         status = 500
-    return JSONResponse(Failure(error=_message(error)).model_dump(), status, dict(error.headers))
+    return JSONResponse(DotsFailure(error=_message(error)).model_dump(), status, dict(error.headers))
 
 
 def _message(error: ServiceError) -> str:

@@ -49,7 +49,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True, protected_namespaces=())
 
 
-class Health(_Model):
+class InternvlHealth(_Model):
     status: Literal["healthy", "unhealthy"]
     """`unhealthy`: Triton is away."""
     service: Literal["InterVL OCR"] = "InterVL OCR"
@@ -156,12 +156,12 @@ class Processed(_Model):
     """Of a PDF."""
 
 
-class Failure(_Model):
+class InternvlFailure(_Model):
     status: Literal["error"] = "error"
     error: str
 
 
-class FailedFile(Failure):
+class FailedFile(InternvlFailure):
     file_info: dict[Literal["filename"], str]
 
 
@@ -189,13 +189,13 @@ class Reloaded(_Model):
 
 
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    400: {"model": Failure, "description": "A field is missing or invalid, or the file cannot be read."},
-    401: {"model": Failure, "description": "OCR_API_KEYS is set, and the request brought none of them."},
-    413: {"model": Failure, "description": "The file or the picture is over a limit."},
-    "4XX": {"model": Failure, "description": "Any other fault of the request."},
-    500: {"model": Failure, "description": "A fault of the server."},
+    400: {"model": InternvlFailure, "description": "A field is missing or invalid, or the file cannot be read."},
+    401: {"model": InternvlFailure, "description": "OCR_API_KEYS is set, and the request brought none of them."},
+    413: {"model": InternvlFailure, "description": "The file or the picture is over a limit."},
+    "4XX": {"model": InternvlFailure, "description": "Any other fault of the request."},
+    500: {"model": InternvlFailure, "description": "A fault of the server."},
     503: {
-        "model": Failure,
+        "model": InternvlFailure,
         "description": "The model is not loaded or out of memory, the queue is full, or Triton is away.",
         "content": {
             "application/json": {
@@ -203,7 +203,7 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
             }
         },
     },
-    504: {"model": Failure, "description": "The request took longer than it may."},
+    504: {"model": InternvlFailure, "description": "The request took longer than it may."},
 }
 _WITHOUT_NULLS: dict[str, Any] = {"response_model_exclude_none": True, "responses": _FAILURES}
 
@@ -214,12 +214,12 @@ async def start() -> Response:
     return HTMLResponse(_START_PAGE.read_text(encoding="utf-8"))
 
 
-@router.get("/health", responses={503: {"model": Health, "description": "Triton is away."}})
-async def health(services: ServicesDep, response: Response) -> Health:
+@router.get("/health", responses={503: {"model": InternvlHealth, "description": "Triton is away."}})
+async def health(services: ServicesDep, response: Response) -> InternvlHealth:
     """The model's state, as Triton tells it."""
     state = await _state(services)
     response.status_code = 200 if state.reachable else 503
-    return Health(
+    return InternvlHealth(
         status="healthy" if state.reachable else "unhealthy",
         model_loaded=state.loaded,
         device=state.device,
@@ -429,7 +429,7 @@ def _now() -> str:
 
 
 def render_error(error: ServiceError) -> Response:
-    return JSONResponse(Failure(error=error.message).model_dump(), error.status, dict(error.headers))
+    return JSONResponse(InternvlFailure(error=error.message).model_dump(), error.status, dict(error.headers))
 
 
 def _file_limit(settings: Settings) -> FileLimit:

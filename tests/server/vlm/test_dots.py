@@ -1,6 +1,7 @@
 """The DotsOCR server's paths, on a real Triton: streams, their ends of all kinds, and the documented words."""
 
 import base64
+import io
 import json
 import math
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.server.launched import eventually
 
@@ -286,6 +288,15 @@ def test_without_its_model_the_server_says_so(vlms: Any, adapter: Any) -> None:
             answer = ask(adapter, vlms.order("[]").picture(), stream=stream)
             assert (answer.status_code, answer.json()) == (500, {"error": "Model not loaded"})
     assert ask(adapter, vlms.order("[]").picture()).status_code == 200
+
+
+def test_of_a_file_of_several_pictures_the_first_is_read_and_that_is_said(vlms: Any, adapter: Any) -> None:
+    first, second = (Image.open(io.BytesIO(vlms.order(text).picture())) for text in ("first", "second"))
+    file = io.BytesIO()
+    first.save(file, "TIFF", save_all=True, append_images=[second])
+    answer = ask(adapter, file.getvalue(), prompt_type="prompt_ocr").json()
+    assert (answer["response"], answer["more_frames"]) == ("first", True)
+    assert streamed(adapter, file.getvalue(), prompt_type="prompt_ocr")[-1]["more_frames"] is True
 
 
 def test_pages_are_counted(vlms: Any, adapter: Any) -> None:
