@@ -15,6 +15,22 @@ def test_the_ports_are_those_of_the_documents_unless_set() -> None:
     )
 
 
+def test_a_drop_in_has_the_ports_of_the_documents_own_servers_and_triton_makes_room() -> None:
+    assert Listeners.from_environment({}, drop_in=True) == Listeners(
+        "0.0.0.0",  # noqa: S104
+        adapter=8080,
+        http=8100,
+        grpc=8101,
+        metrics=8102,
+        paddleocr_service=7861,
+        internvl=8000,
+        dots=5000,
+    )
+    own = Listeners.from_environment({"OCR_DOTS_PORT": "5001", "OCR_TRITON_HTTP_PORT": "9000"}, drop_in=True)
+    assert (own.dots, own.http) == (5001, 9000)
+    assert Listeners.from_environment({"OCR_INTERNVL_PORT": "9001"}).internvl == 9001
+
+
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "http", "80 80", "²"])
 def test_a_setting_that_is_no_port_number_is_named(value: str) -> None:
     with pytest.raises(PortError, match="OCR_TRITON_METRICS_PORT"):

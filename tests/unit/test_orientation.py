@@ -25,7 +25,7 @@ def test_an_unsure_line_goes_with_most_of_the_page():
 
 def test_a_few_turned_lines_are_turned_with_a_doubt():
     assert stand(0.95) == [Stance(True, True)]
-    assert stand(0.95, 0.99) == [Stance(True, True)] * 2
+    assert stand(0.95, 0.99, 0.3) == [Stance(True, True), Stance(True, True), Stance(False, True)]
     assert stand(0.89) == [UPRIGHT]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ppocr.recognition import HEIGHT, Batch, RecognitionRules, Window, batches, best_path, joined
+from ppocr.recognition import HEIGHT, Batch, Line, RecognitionRules, Window, batches, best_path, joined
 
 BY_LINE = RecognitionRules(least=160, step=32, most=1600, by_page=False)
 BY_PAGE = RecognitionRules(least=320, step=1, most=4800, by_page=True)
@@ -32,7 +32,7 @@ def test_a_best_path_merges_repeats_and_then_drops_blanks(index):
     assert best_path(np.array(index, np.int32)).tolist() == plain_ctc(index)
 
 
-def read_whole(index: list[int], probability: list[float]) -> Batch:
+def read_whole(index: list[int], probability: list[float]) -> Line:
     batch = Batch([Window(0, 0, 80)], np.zeros((1, HEIGHT, 8 * len(index), 3), np.uint8), np.array([[80]], np.int32))
     ((_, line),) = batch.lines(np.array([index], np.int32), np.array([probability], np.float32), CHARACTERS)
     return line

@@ -56,7 +56,7 @@ def test_quads_lie_in_the_picture_where_the_line_lies():
     crop = cut(np.zeros((400, 600, 3), np.uint8), np.array([[100, 50], [140, 50], [140, 250], [100, 250]], np.float32))
     first, last = words(line("机牌", advance=150), crop, unmoved)  # a line that runs downwards
     assert first.span.quad[:, 1].max() < last.span.quad[:, 1].min()
-    assert 100 <= first.span.quad[:, 0].min() and first.span.quad[:, 0].max() <= 140
+    assert first.span.quad[:, 0].min() >= 100 and first.span.quad[:, 0].max() <= 140
 
 
 def test_quads_of_a_line_on_its_head_run_backwards():

@@ -38,9 +38,9 @@ class Stance:
 def stances(probability: npt.NDArray[np.float32], downwards: list[bool]) -> list[Stance]:
     """How the lines of a page stand; `probability` is FP32 [n, 2], of 0° and of 180°.
 
-    Pages are turned as a whole. A line of which the classifier is not sure goes with most of those that lie as it
-    does, level or `downwards`. One of which it is sure goes by itself, but is contested where most disagree, and where
-    it would be turned with too few to agree: the classifier takes long lines, squeezed to its width, for turned ones.
+    Pages are turned as a whole. Where most sure lines that lie one way, level or `downwards`, are turned, and they are
+    no mere few, the unsure ones are turned with them and sure upright ones contested. Elsewhere a line is turned where
+    the classifier is sure, and contested all the same: it takes long lines, squeezed to its width, for turned ones.
     """
     turned, lie = probability[:, 1], np.array(downwards, bool)
     sure_turned, sure_upright = turned > _SURE, turned < 1 - _SURE
@@ -49,9 +49,9 @@ def stances(probability: npt.NDArray[np.float32], downwards: list[bool]) -> list
         same = lie == way
         votes = np.count_nonzero(same & sure_turned) - np.count_nonzero(same & sure_upright)
         for place in np.flatnonzero(same):
-            if votes > 0:
-                doubt = sure_upright[place] or (sure_turned[place] and votes < _QUORUM)
-                found[place] = Stance(not sure_upright[place], bool(doubt))
+            if votes >= _QUORUM:
+                found[place] = Stance(turned=not sure_upright[place], contested=bool(sure_upright[place]))
             else:
-                found[place] = Stance(bool(sure_turned[place]), bool(sure_turned[place]))
+                doubt = sure_turned[place] or (votes > 0 and not sure_upright[place])
+                found[place] = Stance(turned=bool(sure_turned[place]), contested=bool(doubt))
     return found
