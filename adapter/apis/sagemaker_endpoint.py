@@ -142,6 +142,7 @@ _ProfileDep = Annotated[str | None, Depends(_profile)]
 
 @router.get(
     "/ping",
+    response_class=Response,
     responses={503: {"model": InvocationFailure, "description": "Triton or one of the OCR models is not ready."}},
 )
 async def ping(services: ServicesDep) -> Response:
