@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -19,8 +20,15 @@ EXAMPLE = ROOT / "docs" / "example.png"
 
 def main() -> int:
     """Return the exit status: 0 when it was told to stop, 1 when it could not start or gave up."""
+    parser = argparse.ArgumentParser(prog="scripts/serve", description="Run the server.")
+    parser.add_argument(
+        "--drop-in",
+        action="store_true",
+        help="open the port of each API's own document as well (7861, 8000, 5000), and Triton's from 8100 on",
+    )
+    drop_in = parser.parse_args().drop_in
     try:
-        asyncio.run(until_signal(_serve(Listeners.from_environment(os.environ))))
+        asyncio.run(until_signal(_serve(Listeners.from_environment(os.environ, drop_in))))
     except (PortError, TritonError, GaveUp) as error:
         print(error, file=sys.stderr)
         return 1
@@ -50,8 +58,15 @@ async def _read_example(server: Server) -> None:
 
 def _addresses(listeners: Listeners) -> str:
     host = listeners.local_host
-    rows = {
-        f"http://{host}:{listeners.adapter}": "the HTTP APIs; /docs describes them",
+    rows = {f"http://{host}:{listeners.adapter}": "the HTTP APIs; /docs describes them"}
+    for port, name in (
+        (listeners.paddleocr_service, "the PaddleOCR service"),
+        (listeners.internvl, "InternVL"),
+        (listeners.dots, "DotsOCR"),
+    ):
+        if port:
+            rows[f"http://{host}:{port}"] = f"{name} alone"
+    rows |= {
         f"http://{host}:{listeners.http}": "Triton's HTTP protocol",
         f"{host}:{listeners.grpc}": "Triton's gRPC protocol",
         f"http://{host}:{listeners.metrics}/metrics": "Triton's metrics",

@@ -9,13 +9,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-# setting: (what listens there, default)
+
+class Port(NamedTuple):
+    """What listens on it, and its number: where nothing is set (None: not open), and in the place of the documents'
+    own servers."""
+
+    what: str
+    default: int | None
+    drop_in: int
+
+
+# By setting, in the order of the fields of `Listeners`.
 SETTINGS = {
-    "OCR_PORT": ("the HTTP APIs", 8080),
-    "OCR_TRITON_HTTP_PORT": ("Triton's HTTP protocol", 8000),
-    "OCR_TRITON_GRPC_PORT": ("Triton's gRPC protocol", 8001),
-    "OCR_TRITON_METRICS_PORT": ("Triton's metrics", 8002),
+    "OCR_PORT": Port("the HTTP APIs", 8080, 8080),
+    "OCR_TRITON_HTTP_PORT": Port("Triton's HTTP protocol", 8000, 8100),
+    "OCR_TRITON_GRPC_PORT": Port("Triton's gRPC protocol", 8001, 8101),
+    "OCR_TRITON_METRICS_PORT": Port("Triton's metrics", 8002, 8102),
+    "OCR_PADDLEOCR_SERVICE_PORT": Port("the PaddleOCR service's API", None, 7861),
+    "OCR_INTERNVL_PORT": Port("InternVL's API", None, 8000),
+    "OCR_DOTS_PORT": Port("DotsOCR's API", None, 5000),
 }
 
 
@@ -25,36 +39,45 @@ class PortError(Exception):
 
 @dataclass(frozen=True)
 class Listeners:
-    """The address that everything binds, and a port for each listener."""
+    """The address that everything binds, and a port for each listener; the last three need not be there."""
 
     host: str
     adapter: int
     http: int
     grpc: int
     metrics: int
+    paddleocr_service: int | None = None
+    internvl: int | None = None
+    dots: int | None = None
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Listeners:
-        """OCR_HOST and the four ports.
+    def from_environment(cls, environment: Mapping[str, str], drop_in: bool = False) -> Listeners:
+        """OCR_HOST and the ports.
+
+        Args:
+            environment: where the settings are.
+            drop_in: whether a port that is not set is the one that the documents' own servers have.
 
         Raises:
             PortError: a value is not a number from 1 to 65535.
         """
-        return cls(
-            environment.get("OCR_HOST") or "0.0.0.0",  # noqa: S104 - a server is there to be reached
-            *(_port(environment, setting, default) for setting, (_, default) in SETTINGS.items()),
-        )
+        # None only where the field may be None.
+        ports: list[Any] = [
+            _port(environment, setting, port.drop_in if drop_in else port.default) for setting, port in SETTINGS.items()
+        ]
+        return cls(environment.get("OCR_HOST") or "0.0.0.0", *ports)  # noqa: S104 - a server is there to be reached
 
     @classmethod
-    def free(cls, host: str = "127.0.0.1") -> Listeners:
-        """Ports that nothing listens on at this moment.
+    def free(cls, host: str = "127.0.0.1", drop_in: bool = False) -> Listeners:
+        """Ports that nothing listens on at this moment; with `drop_in` for the listeners that need not be there too.
 
         They lie below those that Linux gives outgoing connections (32768 on): one of these could take the port of a
         service while it is being started again.
         """
         shuffled = iter(random.sample(range(20000, 32768), 12768))
+        wanted = [port for port in SETTINGS.values() if drop_in or port.default]
         ports: list[int] = []
-        while len(ports) < len(SETTINGS):
+        while len(ports) < len(wanted):
             with suppress(OSError):
                 _bind(host, port := next(shuffled))
                 ports.append(port)
@@ -62,8 +85,17 @@ class Listeners:
 
     @property
     def by_setting(self) -> dict[str, int]:
-        """Port by the name of its setting."""
-        return dict(zip(SETTINGS, (self.adapter, self.http, self.grpc, self.metrics), strict=True))
+        """Port by the name of its setting, of all listeners that there are."""
+        ports = (
+            self.adapter,
+            self.http,
+            self.grpc,
+            self.metrics,
+            self.paddleocr_service,
+            self.internvl,
+            self.dots,
+        )
+        return {setting: port for setting, port in zip(SETTINGS, ports, strict=True) if port is not None}
 
     @property
     def local_host(self) -> str:
@@ -82,13 +114,15 @@ class Listeners:
             try:
                 _bind(self.host, port)
             except OSError as error:
-                problems.append(f"{setting}={port} ({SETTINGS[setting][0]}) {_why(error, port, self.host)}")
+                problems.append(f"{setting}={port} ({SETTINGS[setting].what}) {_why(error, port, self.host)}")
         if problems:
             raise PortError("\n".join(problems))
 
 
-def _port(environment: Mapping[str, str], setting: str, default: int) -> int:
-    value = environment.get(setting) or str(default)
+def _port(environment: Mapping[str, str], setting: str, default: int | None) -> int | None:
+    value = environment.get(setting) or str(default or "")
+    if not value:
+        return None
     if not (value.isascii() and value.isdigit() and 0 < int(value) < 65536):
         raise PortError(f"{setting}={value!r} is not a port number (1 to 65535)")
     return int(value)

@@ -120,7 +120,7 @@ def _adapter(listeners: Listeners, key: str, say: Callable[[str], None]) -> Serv
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "OCR_HOST": listeners.host,
-            "OCR_PORT": str(listeners.adapter),
+            **{setting: str(port) for setting, port in listeners.by_setting.items()},
             "OCR_TRITON_URL": f"{listeners.local_host}:{listeners.grpc}",
             "OCR_TRITON_KEY": key,
         },
