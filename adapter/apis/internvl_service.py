@@ -168,6 +168,8 @@ class FailedFile(InternvlFailure):
 class Batch(_Model):
     status: Literal["success", "partial", "error"]
     """`partial`: some files failed; `error`: all of them did."""
+    error: str | None = None
+    """Where all files failed: what was wrong with the first."""
     results: list[Processed | FailedFile]
     """One a file, in order."""
     total: int
@@ -249,10 +251,12 @@ async def process(services: ServicesDep, form: Annotated[ProcessForm, Form(media
 
 
 @router.post("/ocr/batch", **_WITHOUT_NULLS)
-async def batch(services: ServicesDep, form: Annotated[BatchForm, Form(media_type=_MULTIPART)]) -> Batch:
+async def batch(
+    services: ServicesDep, form: Annotated[BatchForm, Form(media_type=_MULTIPART)], response: Response
+) -> Batch:
     """Ask the model about several files. Each is answered on its own: one that fails does so alone.
 
-    When not one file could be worked on because of the server, not of the files, the whole answer is that failure.
+    When every file has failed, the answer has the status of the first failure.
     """
     start = time.perf_counter()
     limit = services.settings.internvl_max_files
@@ -274,10 +278,13 @@ async def batch(services: ServicesDep, form: Annotated[BatchForm, Form(media_typ
     async with aclosing(ordered(files(), answer, _FILES_AT_ONCE)) as answers:
         found = [answer async for answer in answers]
     errors = [entry for entry in found if isinstance(entry, ServiceError)]
-    if len(errors) == len(found) and all(error.status >= 500 for error in errors):
-        raise errors[0]
+    all_failed = len(errors) == len(found)
+    if all_failed:
+        response.status_code = errors[0].status
+        response.headers.update(errors[0].headers)
     return Batch(
-        status="success" if not errors else "error" if len(errors) == len(found) else "partial",
+        status="error" if all_failed else "partial" if errors else "success",
+        error=errors[0].message if all_failed else None,
         results=[_entry(file, entry) for file, entry in zip(form.files, found, strict=True)],
         total=len(found),
         succeeded=len(found) - len(errors),
