@@ -4,6 +4,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -28,6 +29,8 @@ _STRAIGHT = 1e-3
 # How much the two resolutions of a picture may differ before its pixels are made square.
 _SQUARE = 1.02
 
+# Part of what MuPDF says when malloc, calloc or realloc has failed.
+_OUT_OF_MEMORY = "alloc"
 # Rows that are encoded together.
 _BAND = 64
 
@@ -59,18 +62,14 @@ class PdfError(Exception):
 
 
 def open_pdf(data: bytes, limits: Limits) -> pymupdf.Document:
-    """Raises `PdfError`: no PDF, broken, encrypted, without pages or with too many."""
-    try:
+    """Raises `PdfError`: no PDF, broken, encrypted, without pages or with too many, too much for the memory."""
+    with _failures_told("not a PDF, or a broken one", limits):
         document = pymupdf.open(stream=data, filetype="pdf")
         if not document.is_pdf:  # MuPDF knows better than to believe a type that is given
             raise PdfError(Fault.UNREADABLE, "not a PDF")
         if document.needs_pass:
             raise PdfError(Fault.ENCRYPTED, "the PDF is encrypted and needs a password")
         count = document.page_count
-    except PdfError:
-        raise
-    except Exception as error:
-        raise PdfError(Fault.UNREADABLE, "not a PDF, or a broken one") from error
     if not count:
         raise PdfError(Fault.UNREADABLE, "the PDF has no pages, or is broken")
     if count > limits.max_pages:
@@ -83,17 +82,29 @@ def open_pdf(data: bytes, limits: Limits) -> pymupdf.Document:
 def page_images(document: pymupdf.Document, layout: Layout, limits: Limits) -> Iterator[PageImage]:
     """The pages in order, each made when it is asked for. Raises `PdfError`."""
     for number in range(1, document.page_count + 1):
-        try:
+        with _failures_told(f"page {number} of the PDF is broken", limits):
             page = document[number - 1]
             painting = page.get_displaylist().this
             width, height = page.rect.width, page.rect.height
-        except Exception as error:
-            raise PdfError(Fault.UNREADABLE, f"page {number} of the PDF is broken") from error
-        pictures = _pictures(painting, width, height, limits) if layout is Layout.PICTURES else []
-        if not pictures:
-            yield _whole_page(painting, number, width, height, limits)
-        for index, picture in enumerate(pictures):
-            yield picture.extracted(painting, number, index)
+            pictures = _pictures(painting, width, height, limits) if layout is Layout.PICTURES else []
+            if not pictures:
+                yield _whole_page(painting, number, width, height, limits)
+            for index, picture in enumerate(pictures):
+                yield picture.extracted(painting, number, index)
+
+
+@contextmanager
+def _failures_told(what: str, limits: Limits) -> Iterator[None]:
+    try:
+        yield
+    except PdfError:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error):
+            raise PdfError(
+                Fault.TOO_LARGE, f"the PDF takes more memory than the limit of {limits.memory} bytes (OCR_PDF_MEMORY)"
+            ) from error
+        raise PdfError(Fault.UNREADABLE, what) from error
 
 
 def _whole_page(painting: mupdf.FzDisplayList, number: int, width: float, height: float, limits: Limits) -> PageImage:
@@ -286,7 +297,7 @@ def _paint(
     mupdf.fz_close_device(device)
     # MuPDF leaves out what it cannot paint. That is right for a damaged picture, as every viewer does it, and wrong
     # for one that is only too large for this process.
-    if cookie.m_internal.errors and "alloc" in pymupdf.TOOLS.mupdf_warnings():
+    if cookie.m_internal.errors and _OUT_OF_MEMORY in pymupdf.TOOLS.mupdf_warnings():
         raise MemoryError
     return pymupdf.Pixmap("raw", pixels)
 

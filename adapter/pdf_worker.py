@@ -87,12 +87,6 @@ def _read(channel: socket.socket) -> None:
         _send(channel, {"end": True})
     except PdfError as error:
         _send_fault(channel, error.fault, str(error))
-    except MemoryError:
-        _send_fault(
-            channel,
-            Fault.TOO_LARGE,
-            f"the PDF takes more memory than the limit of {limits.memory} bytes (OCR_PDF_MEMORY)",
-        )
 
 
 def _bound(limits: Limits) -> None:
