@@ -38,6 +38,7 @@ class RecognitionOptions:
     box_thresh: float | None = None
     unclip_ratio: float | None = None
     text_score: float | None = None
+    min_side: int | None = None
     max_side: int | None = None
 
 

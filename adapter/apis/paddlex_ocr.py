@@ -71,9 +71,10 @@ class FileRequest(_Model):
     useTextlineOrientation: bool | None = None
     """Turn lines that stand on their heads; true where it is not given."""
     textDetLimitSideLen: Side | None = None
-    """Pixels of the longer side at which text is looked for at most; needs `textDetLimitType`."""
+    """Pixels of the side that `textDetLimitType` bounds, in the picture as text is looked for in it."""
     textDetLimitType: Literal["min", "max"] | None = None
-    """`min` is refused: how far small pictures are enlarged is the profile's own."""
+    """`min`, as in PaddleX where it is not given: the shorter side has at least so many pixels. `max`: the longer side
+    has at most so many."""
     textDetThresh: Threshold | None = None
     """Above it a pixel is text; the profile's own where it is not given, as the next two."""
     textDetBoxThresh: Threshold | None = None
@@ -93,10 +94,6 @@ class FileRequest(_Model):
         for name in ("useDocOrientationClassify", "useDocUnwarping"):
             if getattr(self, name):
                 raise ValueError(f"{name}: this server has no model for it; leave it out or false")
-        if self.textDetLimitType == "min":
-            raise ValueError("textDetLimitType: 'min' cannot be asked for, only 'max'")
-        if self.textDetLimitSideLen and not self.textDetLimitType:
-            raise ValueError("textDetLimitSideLen: needs textDetLimitType")
         return self
 
 
@@ -246,7 +243,8 @@ async def _file_result(services: Services, body: FileRequest) -> FileResult:
         profile=body.profile,
         use_cls=body.useTextlineOrientation,
         return_word_box=body.returnWordBox,
-        max_side=body.textDetLimitSideLen,
+        min_side=None if body.textDetLimitType == "max" else body.textDetLimitSideLen,
+        max_side=body.textDetLimitSideLen if body.textDetLimitType == "max" else None,
         det_thresh=body.textDetThresh,
         box_thresh=body.textDetBoxThresh,
         unclip_ratio=body.textDetUnclipRatio,

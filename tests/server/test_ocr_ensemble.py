@@ -154,6 +154,7 @@ def test_options_of_one_request_do_not_stay_for_the_next(grpc):
         ({"box_thresh": 1.5}, r"\[invalid_argument\] box_thresh must be between 0.0 and 1.0"),
         ({"unclip_ratio": 0.0}, r"\[invalid_argument\] unclip_ratio"),
         ({"max_side": 1}, r"\[invalid_argument\] max_side"),
+        ({"min_side": 1}, r"\[invalid_argument\] min_side"),
         ({"profile": "PP-OCRv9"}, r"\[invalid_argument\] profile 'PP-OCRv9' is not loaded; there are PP-OCRv4_mobile"),
         ({"use_det": 1}, "use_det.*INT32.*BOOL|BOOL.*INT32"),
     ],
@@ -217,6 +218,13 @@ def test_a_word_that_fills_its_picture_is_read(grpc):
     rows, columns = np.where(image.min(2) < 128)
     close = image[rows.min() - 1 : rows.max() + 2, columns.min() - 1 : columns.max() + 2]
     assert read(grpc, pages.encode(close)).texts == ["HOTEL"]
+
+
+def test_small_print_is_found_in_the_picture_enlarged(grpc):
+    small = cv2.resize(pages.draw(pages.ENGLISH, 28), None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA)
+    picture = pages.encode(small.astype(np.uint8))
+    size = [read(grpc, picture, use_rec=False, min_side=side).boxes.shape[0] for side in (32, 640)]
+    assert size[0] < len(pages.ENGLISH) <= size[1]
 
 
 def test_the_exif_orientation_is_honoured(grpc):

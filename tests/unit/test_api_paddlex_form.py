@@ -62,6 +62,12 @@ def test_the_longer_side_reaches_the_models() -> None:
     assert options == RecognitionOptions(max_side=960, profile="P", text_score=0.0)
 
 
+@pytest.mark.parametrize("given", [{"textDetLimitType": "min"}, {}])
+def test_the_shorter_side_is_the_one_that_is_bounded_unless_the_longer_is_asked_for(given: dict[str, str]) -> None:
+    options = asked({"file": BASE64, "fileType": 1, "textDetLimitSideLen": 64, **given})
+    assert (options.min_side, options.max_side) == (64, None)
+
+
 def test_every_option_of_the_current_form_reaches_the_models() -> None:
     body = {
         "file": BASE64,
@@ -172,8 +178,7 @@ def test_what_was_asked_for_stands_in_the_answer() -> None:
         ({"file": BASE64, "fileType": 2}, "fileType"),
         ({"file": BASE64, "fileType": 1, "useDocUnwarping": True}, "useDocUnwarping"),
         ({"file": BASE64, "fileType": 1, "useDocOrientationClassify": True}, "useDocOrientationClassify"),
-        ({"file": BASE64, "fileType": 1, "textDetLimitSideLen": 64}, "textDetLimitType"),
-        ({"file": BASE64, "fileType": 1, "textDetLimitSideLen": 64, "textDetLimitType": "min"}, "textDetLimitType"),
+        ({"file": BASE64, "fileType": 1, "textDetLimitSideLen": 8}, "textDetLimitSideLen"),
         ({"file": BASE64, "fileType": 1, "textDetLimitType": "most"}, "textDetLimitType"),
         ({"file": BASE64, "fileType": 1, "textDetThresh": 1.5}, "textDetThresh"),
         ({"file": BASE64, "fileType": 1, "textDetUnclipRatio": 0}, "textDetUnclipRatio"),

@@ -11,6 +11,7 @@ _RANGES = {
     "box_thresh": (0.0, 1.0),
     "unclip_ratio": (0.5, 10.0),
     "text_score": (0.0, 1.0),
+    "min_side": (32, 4096),
     "max_side": (32, 10_000),
 }
 
@@ -21,8 +22,9 @@ class Options:
 
     `use_det` false reads the whole picture as one line; `use_cls` false leaves lines as they stand; `use_rec` false
     gives boxes alone. `det_thresh` binarises the probability map, `box_thresh` is a box's least mean probability,
-    `unclip_ratio` widens boxes, `text_score` is a line's least score, `max_side` bounds the longer side, in pixels,
-    at which text is looked for. Raises InvalidArgumentError for a value out of its range.
+    `unclip_ratio` widens boxes, `text_score` is a line's least score. Text is looked for in the picture enlarged until
+    its shorter side has `min_side` pixels, and made smaller until its longer one has `max_side`. Raises
+    InvalidArgumentError for a value out of its range.
     """
 
     profile: str | None = None
@@ -34,6 +36,7 @@ class Options:
     box_thresh: float | None = None
     unclip_ratio: float | None = None
     text_score: float | None = None
+    min_side: int | None = None
     max_side: int | None = None
 
     def __post_init__(self) -> None:

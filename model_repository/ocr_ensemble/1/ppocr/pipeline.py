@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
@@ -119,6 +120,8 @@ def _rules(rules: detection.DetectionRules, options: Options) -> detection.Detec
         "thresh": options.det_thresh,
         "box_thresh": options.box_thresh,
         "unclip_ratio": options.unclip_ratio,
+        "min_side": options.min_side,
+        "max_enlargement": None if options.min_side is None else math.inf,
         "max_side": options.max_side,
     }
     return replace(rules, **{name: value for name, value in wishes.items() if value is not None})
