@@ -11,6 +11,9 @@ from adapter.errors import TooLargeError, UnreadableImageError
 # What the models read as well.
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
 
+# Beyond it Pillow takes a picture for a bomb.
+_MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+
 
 @dataclass(frozen=True)
 class PictureSize:
@@ -55,7 +58,7 @@ def picture_size(data: bytes, name: str) -> PictureSize:
                 width, height = image.size
                 return PictureSize(width, height, str(image.format))
     except Image.DecompressionBombError as error:
-        raise TooLargeError(f"{name}: {error}") from error
+        raise TooLargeError(f"{name}: a picture of more than {_MAX_PIXELS} pixels is not looked at") from error
     except UnidentifiedImageError as error:
         raise UnreadableImageError(f"{name}: not a picture of a known format, or a broken one") from error
     except Exception as error:

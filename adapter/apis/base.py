@@ -149,8 +149,8 @@ class _Lines(Response):
         self._render_error = render_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with aclosing(self._others):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for line in self._lines():
                 await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
         await send({"type": "http.response.body", "body": b""})
