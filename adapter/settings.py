@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         description="Of one rendered page; a page that has more at pdf_dpi is rendered at as many dpi as fit.",
     )
     pdf_page_timeout: float = Field(
-        default=3.0, gt=0, description="Seconds of processor time that opening a PDF, or painting a page, may take."
+        default=2.0, gt=0, description="Seconds of processor time that opening a PDF, or painting a page, may take."
     )
     pdf_memory: int = Field(default=1024 * MIB, ge=256 * MIB, description="Bytes of address space for one open PDF.")
     pdf_max_open: int = Field(default=8, ge=1, description="PDFs that are open at a time; further ones wait.")

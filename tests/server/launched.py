@@ -100,7 +100,7 @@ class Launched:
 @contextmanager
 def launched(log: Path) -> Iterator[Launched]:
     """Start a server on free ports; it need not be ready yet. It is stopped at the end if it still runs."""
-    listeners = Listeners.free()
+    listeners = Listeners.free(drop_in=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
             LAUNCH,
