@@ -134,7 +134,7 @@ class _Exchange:
     """Both directions of one request, with an eye on the client.
 
     ASGI tells that a client has left only to those who ask for the next part of the request. As long as the
-    application reads the body it asks by itself; afterwards `client_left` asks in its stead.
+    application reads the body it asks by itself; afterwards, and once it answers, `client_left` asks in its stead.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
@@ -158,6 +158,8 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         self.started = True
+        # Whatever the application has left of the body, it wants no more of it.
+        self._body_read.set()
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self.answered = True
         await self._send(message)

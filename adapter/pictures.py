@@ -4,12 +4,36 @@ import io
 import warnings
 from dataclasses import dataclass
 
-from PIL import Image, UnidentifiedImageError
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from adapter.errors import TooLargeError, UnreadableImageError
 
-# What the models read as well.
-_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM")
+# What the models read as well. Named by their modules, which Pillow would else load when the first file comes, together
+# with those of all its formats.
+_FORMATS = tuple(
+    str(file.format)
+    for file in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+        WebPImagePlugin.WebPImageFile,
+        GifImagePlugin.GifImageFile,
+        Jpeg2KImagePlugin.Jpeg2KImageFile,
+        PpmImagePlugin.PpmImageFile,
+    )
+)
 
 # Beyond it Pillow takes a picture for a bomb.
 _MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)

@@ -33,7 +33,7 @@ _CHANNEL_OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     # How long a connection may take to be made (gRPC names it so), and how soon a lost one is tried again: calls fail
     # within a second while Triton is away and succeed within a second of its return.
-    ("grpc.min_reconnect_backoff_ms", 800),
+    ("grpc.min_reconnect_backoff_ms", 500),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 800),
 ]

@@ -153,3 +153,47 @@ def test_the_entries_are_closed_when_the_client_leaves(cut: int) -> None:
         assert closed
 
     asyncio.run(scenario())
+
+
+def test_a_client_that_leaves_midway_ends_the_work_behind_the_lines() -> None:
+    """Through everything that a request passes on its way."""
+    closed: list[bool] = []
+    app = create_app(Settings())
+
+    async def lines() -> AsyncGenerator[Entry, None]:
+        try:
+            yield Entry(number=1)
+            await asyncio.Event().wait()
+        finally:
+            closed.append(True)
+
+    async def stream() -> Response:
+        return await ndjson(lines(), render_error)
+
+    app.add_api_route("/lines", stream)
+    first_line = asyncio.Event()
+    messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Message:
+        for message in messages:
+            return message
+        await first_line.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            first_line.set()
+
+    scope: Scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/lines",
+        "raw_path": b"/lines",
+        "query_string": b"",
+        "headers": [],
+        "root_path": "",
+        "http_version": "1.1",
+        "scheme": "http",
+    }
+    asyncio.run(asyncio.wait_for(app(scope, receive, send), timeout=5))
+    assert closed == [True]
