@@ -1,6 +1,7 @@
 """The application: the documented APIs over one recognizer, behind one set of rules."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypedDict
@@ -10,9 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Lifespan
 
-from adapter import health
+from adapter import documentation, health
 from adapter.apis import APIS
 from adapter.apis.base import Api, Services
 from adapter.decoding import Decoder
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 _VERSION = "0.1.0"
 
 # Ask for no API key: the probe, the metrics, and what describes the rest.
-_OPEN_PATHS = frozenset({"/health", "/metrics", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+_OPEN_PATHS = re.compile(r"/(health|metrics|openapi\.json|docs(/.*)?)")
 
 
 class _State(TypedDict):
@@ -74,7 +75,7 @@ def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics) -> Fast
     def api_of(path: str) -> Api | None:
         return next((api for api in apis if api.owns(path)), None)
 
-    app = FastAPI(title="Triton OCR server", version=_VERSION, lifespan=lifespan)
+    app = _new_app("Triton OCR server", lifespan)
     _set_rules(app, settings, metrics, api_of)
     app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type=CONTENT_TYPE), include_in_schema=False)
     app.include_router(health.router)
@@ -86,9 +87,22 @@ def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics) -> Fast
 
 def _listener_app(settings: Settings, api: Api, metrics: Metrics) -> FastAPI:
     """One API, whole, at the root. Its services are those that the lifespan of the main application has started."""
-    app = FastAPI(title=api.title, version=_VERSION)
+    app = _new_app(api.title)
     _set_rules(app, settings, metrics, lambda _: api)
     app.include_router(api.router)
+    return app
+
+
+def _new_app(title: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    app = FastAPI(
+        title=title,
+        version=_VERSION,
+        description=documentation.DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.include_router(documentation.router)
     return app
 
 
@@ -144,7 +158,7 @@ def _set_rules(app: FastAPI, settings: Settings, metrics: Metrics, api_of: Calla
 
     def is_open(path: str) -> bool:
         api = api_of(path)
-        return path in _OPEN_PATHS or (api is not None and api.is_open(path))
+        return _OPEN_PATHS.fullmatch(path) is not None or (api is not None and api.is_open(path))
 
     def body_limit(path: str) -> tuple[int, str]:
         api = api_of(path)
