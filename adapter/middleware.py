@@ -141,6 +141,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._body_read = asyncio.Event()
+        self._amid_body = False
         self._left = asyncio.Event()
         self.started = False
         self.answered = False
@@ -152,14 +153,16 @@ class _Exchange:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._left.set()
-        if not message.get("more_body", False):
+        self._amid_body = message.get("more_body", False)
+        if not self._amid_body:
             self._body_read.set()
         return message
 
     async def send(self, message: Message) -> None:
         self.started = True
-        # Whatever the application has left of the body, it wants no more of it.
-        self._body_read.set()
+        if not self._amid_body:
+            # It answers without having asked for the body, and will not ask any more.
+            self._body_read.set()
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self.answered = True
         await self._send(message)
