@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import os
 import re
 import stat
@@ -16,6 +15,8 @@ from adapter.settings import Settings
 from adapter.web import Web, WebPolicy
 
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
+
+_NO_DIGIT = re.compile(r"[^A-Za-z0-9+/_-]")
 
 # What a request may hold beside its file: the other fields, part headers and boundaries, JSON's own characters.
 _ENVELOPE = 64 * 1024
@@ -68,17 +69,14 @@ def from_base64(text: str, name: str, limit: FileLimit) -> bytes:
     compact = "".join(text.split())
     digits = compact.rstrip("=")
     limit.check(len(digits) * 3 // 4, name)
-    if len(digits) % 4 == 1:
-        raise InvalidRequestError(f"{name}: not base64: {len(digits)} characters cannot be, the text was cut")
+    # The decoder ignores no character when told to validate, and wants the padding whole.
+    standard = digits.replace("-", "+").replace("_", "/") + "=" * (-len(digits) % 4)
     try:
-        # The decoder ignores no character when told to validate, and wants the padding whole.
-        standard = digits.replace("-", "+").replace("_", "/").encode("ascii")
-        decoded = base64.b64decode(standard + b"=" * (-len(digits) % 4), validate=True)
-    except UnicodeEncodeError as error:
-        stray = digits[error.start]
-        raise InvalidRequestError(f"{name}: not base64: {stray!r} is not of its alphabet") from error
-    except binascii.Error as error:
-        raise InvalidRequestError(f"{name}: not base64: {error}") from error
+        decoded = base64.b64decode(standard, validate=True)
+    except ValueError as error:
+        stray = _NO_DIGIT.search(digits)
+        fault = f"{stray[0]!r} is not of its alphabet" if stray else f"{len(digits)} digits cannot be, the text was cut"
+        raise InvalidRequestError(f"{name}: not base64: {fault}") from error
     return _not_empty(decoded, name)
 
 
