@@ -59,3 +59,9 @@ def test_every_api_has_its_explanation() -> None:
 @pytest.mark.parametrize("name", ["nothing.md", "..%2Fpyproject.toml", "example.png"])
 def test_nothing_else_is_given_away(name: str) -> None:
     assert request("GET", f"/docs/{name}").status_code == 404
+
+
+def test_every_setting_is_explained() -> None:
+    text = "".join(request("GET", page).text for page in PAGES)
+    for name, field in Settings.model_fields.items():
+        assert f"<code>{field.validation_alias or 'OCR_' + name.upper()}</code>" in text
