@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypedDict
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Lifespan
@@ -75,7 +76,7 @@ def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics) -> Fast
     def api_of(path: str) -> Api | None:
         return next((api for api in apis if api.owns(path)), None)
 
-    app = _new_app("Triton OCR server", lifespan)
+    app = _new_app("Triton OCR server", settings, lifespan)
     _set_rules(app, settings, metrics, api_of)
     app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type=CONTENT_TYPE), include_in_schema=False)
     app.include_router(health.router)
@@ -87,18 +88,21 @@ def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics) -> Fast
 
 def _listener_app(settings: Settings, api: Api, metrics: Metrics) -> FastAPI:
     """One API, whole, at the root. Its services are those that the lifespan of the main application has started."""
-    app = _new_app(api.title)
+    app = _new_app(api.title, settings)
     _set_rules(app, settings, metrics, lambda _: api)
     app.include_router(api.router)
     return app
 
 
-def _new_app(title: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+def _new_app(title: str, settings: Settings, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    # For the schema alone, so that /docs can send a key: KeyGuard is who asks for it.
+    key = Security(APIKeyHeader(name="X-API-Key", auto_error=False))
     app = FastAPI(
         title=title,
         version=_VERSION,
         description=documentation.DESCRIPTION,
         lifespan=lifespan,
+        dependencies=[key] if settings.api_keys else [],
         docs_url=None,
         redoc_url=None,
     )

@@ -65,3 +65,12 @@ def test_every_setting_is_explained() -> None:
     text = "".join(request("GET", page).text for page in PAGES)
     for name, field in Settings.model_fields.items():
         assert f"<code>{field.validation_alias or 'OCR_' + name.upper()}</code>" in text
+
+
+def test_where_keys_are_asked_for_the_page_can_send_one() -> None:
+    schema = create_app(Settings(api_keys=("k",))).openapi()
+    (scheme,) = schema["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "X-API-Key")
+    for path in ("/upload", "/ocr", "/invocations", "/internvl/ocr/process", "/dots/ocr"):
+        assert schema["paths"][path]["post"]["security"]
+    assert "securitySchemes" not in create_app(Settings()).openapi()["components"]
