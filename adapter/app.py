@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypedDict
 
@@ -42,6 +42,9 @@ _VERSION = "0.1.0"
 # Ask for no API key: the probe, the metrics, and what describes the rest.
 _OPEN_PATHS = re.compile(r"/(health|metrics|openapi\.json|docs(/.*)?)")
 
+# For the schema alone, so that /docs can send a key: KeyGuard is who asks for it.
+_KEY = Security(APIKeyHeader(name="X-API-Key", auto_error=False))
+
 
 class _State(TypedDict):
     services: Services
@@ -76,33 +79,30 @@ def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics) -> Fast
     def api_of(path: str) -> Api | None:
         return next((api for api in apis if api.owns(path)), None)
 
-    app = _new_app("Triton OCR server", settings, lifespan)
+    app = _new_app("Triton OCR server", lifespan)
     _set_rules(app, settings, metrics, api_of)
     app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type=CONTENT_TYPE), include_in_schema=False)
     app.include_router(health.router)
     for api in apis:
-        app.include_router(_at_root(api), tags=[api.title])
-        app.include_router(api.router, prefix=api.prefix, tags=[api.title])
+        _include(app, api, settings, paths=api.root_paths)
+        _include(app, api, settings, api.prefix)
     return app
 
 
 def _listener_app(settings: Settings, api: Api, metrics: Metrics) -> FastAPI:
     """One API, whole, at the root. Its services are those that the lifespan of the main application has started."""
-    app = _new_app(api.title, settings)
+    app = _new_app(api.title)
     _set_rules(app, settings, metrics, lambda _: api)
-    app.include_router(api.router)
+    _include(app, api, settings)
     return app
 
 
-def _new_app(title: str, settings: Settings, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
-    # For the schema alone, so that /docs can send a key: KeyGuard is who asks for it.
-    key = Security(APIKeyHeader(name="X-API-Key", auto_error=False))
+def _new_app(title: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     app = FastAPI(
         title=title,
         version=_VERSION,
         description=documentation.DESCRIPTION,
         lifespan=lifespan,
-        dependencies=[key] if settings.api_keys else [],
         docs_url=None,
         redoc_url=None,
     )
@@ -187,10 +187,15 @@ def _set_rules(app: FastAPI, settings: Settings, metrics: Metrics, api_of: Calla
         app.add_exception_handler(kind, _handler(render))
 
 
-def _at_root(api: Api) -> APIRouter:
-    router = APIRouter()
-    router.routes.extend(route for route in api.router.routes if getattr(route, "path", None) in api.root_paths)
-    return router
+def _include(app: FastAPI, api: Api, settings: Settings, prefix: str = "", paths: Container[str] | None = None) -> None:
+    """Serve the routes of an API, of `paths` alone where they are given."""
+    for route in api.router.routes:
+        path = getattr(route, "path", "")
+        if paths is None or path in paths:
+            part = APIRouter()
+            part.routes.append(route)
+            asks_for_key = settings.api_keys and path not in api.open_paths
+            app.include_router(part, prefix=prefix, tags=[api.title], dependencies=[_KEY] if asks_for_key else [])
 
 
 def _handler(render: Callable[[str, ServiceError], Response]) -> Callable[[Request, Exception], Response]:

@@ -73,4 +73,6 @@ def test_where_keys_are_asked_for_the_page_can_send_one() -> None:
     assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "X-API-Key")
     for path in ("/upload", "/ocr", "/invocations", "/internvl/ocr/process", "/dots/ocr"):
         assert schema["paths"][path]["post"]["security"]
+    for path in ("/health", "/ping", "/dots/health", "/internvl/health"):
+        assert "security" not in schema["paths"][path]["get"]
     assert "securitySchemes" not in create_app(Settings()).openapi()["components"]
