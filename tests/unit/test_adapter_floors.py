@@ -12,7 +12,7 @@ FLOORS = [
     {"adapter.server"},
     {"adapter.app"},
     {"adapter.apis"},
-    {"adapter.apis.*", "adapter.health"},
+    {"adapter.apis.*", "adapter.health", "adapter.documentation"},
     {"adapter.apis.base", "adapter.middleware", "adapter.listeners"},
     {"adapter.dots.reader", "adapter.internvl.reader"},
     {"adapter.recognizer", "adapter.vlm", "adapter.runtime", "adapter.decoding"},
