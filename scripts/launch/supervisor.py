@@ -86,17 +86,21 @@ async def keep_running(service: Service, started: Callable[[], bool], say: Calla
 
     Args:
         service: what to run.
-        started: whether the whole server has been ready once. Before that a death is final: it would happen again.
+        started: whether the whole server has been ready once. Before that an exit is final: it would happen again. A
+            crash is not: Triton has been seen to abort while it loads models on a busy machine, once in some hundred.
         say: takes the messages.
 
     Raises:
-        GaveUp: it died before it was ready, or too often.
+        GaveUp: it ended by itself before it was ready, or died too often.
     """
     restarts = Restarts()
     while True:
-        reason = await _run_once(service)
+        end = await _run_once(service)
+        reason = end.reason
         if not started():
-            raise GaveUp(f"{service.name} {reason} while starting")
+            reason += " while starting"
+            if not end.by_signal:
+                raise GaveUp(f"{service.name} {reason}")
         delay = restarts.delay(time.monotonic())
         if delay is None:
             raise GaveUp(
@@ -107,7 +111,13 @@ async def keep_running(service: Service, started: Callable[[], bool], say: Calla
         await asyncio.sleep(delay)
 
 
-async def _run_once(service: Service) -> str:
+@dataclass(frozen=True)
+class _End:
+    reason: str
+    by_signal: bool
+
+
+async def _run_once(service: Service) -> _End:
     """Start the process, and return why it has to be started again once it and its descendants have ended."""
     process = subprocess.Popen(  # noqa: ASYNC220 - fork and exec take a millisecond
         service.command,
@@ -123,7 +133,8 @@ async def _run_once(service: Service) -> str:
     try:
         if lines:
             await asyncio.get_running_loop().connect_read_pipe(lambda: lines, process.stdout)
-        return await _ailment(service, process.pid, exited) or _how_it_ended(process.pid)
+        ailment = await _ailment(service, process.pid, exited)
+        return _End(ailment, by_signal=False) if ailment else _how_it_ended(process.pid)
     except asyncio.CancelledError:
         if not exited.done():
             await _stop(service, process.pid, exited)
@@ -184,12 +195,12 @@ async def _done_within(exited: asyncio.Future[None], seconds: float) -> bool:
     return bool(done)
 
 
-def _how_it_ended(pid: int) -> str:
+def _how_it_ended(pid: int) -> _End:
     result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert result is not None  # noqa: S101 - it has ended, and WNOHANG is not given
     if result.si_code == os.CLD_EXITED:
-        return f"ended with exit status {result.si_status}"
-    return f"was ended by {signal.Signals(result.si_status).name}"
+        return _End(f"ended with exit status {result.si_status}", by_signal=False)
+    return _End(f"was ended by {signal.Signals(result.si_status).name}", by_signal=True)
 
 
 async def _end_group(

@@ -50,9 +50,17 @@ def test_a_service_that_dies_is_started_again_and_said_why(tmp_path: Path) -> No
     assert said == ["The shell ended with exit status 3; it is started again in 0.5 s"]
 
 
-def test_a_death_before_the_server_was_ready_is_final() -> None:
-    with pytest.raises(GaveUp, match="The shell was ended by SIGKILL while starting"):
-        asyncio.run(keep_running(service("kill -9 $$"), lambda: False, print))
+def test_an_exit_before_the_server_was_ready_is_final() -> None:
+    with pytest.raises(GaveUp, match="The shell ended with exit status 3 while starting"):
+        asyncio.run(keep_running(service("exit 3"), lambda: False, print))
+
+
+def test_a_crash_before_the_server_was_ready_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.launch.supervisor.Restarts", lambda: Restarts(limit=1, first_delay=0.01))
+    said: list[str] = []
+    with pytest.raises(GaveUp, match="SIGKILL while starting; more than 1 times"):
+        asyncio.run(keep_running(service("kill -9 $$"), lambda: False, said.append))
+    assert said == ["The shell was ended by SIGKILL while starting; it is started again in 0.01 s"]
 
 
 def test_a_program_that_dies_too_often_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
