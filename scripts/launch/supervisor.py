@@ -87,7 +87,7 @@ async def keep_running(service: Service, started: Callable[[], bool], say: Calla
     Args:
         service: what to run.
         started: whether the whole server has been ready once. Before that an exit is final: it would happen again. A
-            crash is not: Triton has been seen to abort while it loads models on a busy machine, once in some hundred.
+            crash is not: Triton has been seen to abort, if rarely, while it loads models on a busy machine.
         say: takes the messages.
 
     Raises:
