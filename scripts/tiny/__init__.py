@@ -1,0 +1,1 @@
+"""Tiny models of the architectures that the server runs, trained on a handful of pages, in the place of gigabytes."""
