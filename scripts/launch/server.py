@@ -101,7 +101,14 @@ def _triton(listeners: Listeners, run: RunDirectory, key: str, say: Callable[[st
     log = triton.ServerLog(ROOT / ".cache" / "logs" / "triton.log", say)
     return Service(
         name="Triton",
-        command=triton.command(listeners, ROOT / "model_repository", backends, run.shared_memory_prefix, key),
+        command=triton.command(
+            listeners,
+            ROOT / "model_repository",
+            backends,
+            run.shared_memory_prefix,
+            key,
+            models=triton.models(os.environ),
+        ),
         environment=triton.environment(os.environ),
         stop_timeout=_TRITON_STOP_TIMEOUT,
         drained=lambda: log.drained,

@@ -9,14 +9,17 @@ import re
 import shutil
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scripts.launch.ports import Listeners
 from scripts.machine import LIBPYTHON, VERSION, libpython_directory
 
-# The models of the OCR pipeline. Those of the vision language models take gigabytes: they are loaded on demand.
+# The models of the OCR pipeline.
 MODELS = ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble")
+
+# Those that are loaded where a setting names their weights, by that setting.
+OPTIONAL_MODELS = {"MODEL_PATH": "internvl_python"}
 
 # The models' named configuration (configs/NAME.pbtxt) for the ONNX Runtime that the lock file installs. A model without
 # one takes its config.pbtxt.
@@ -83,7 +86,20 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def command(listeners: Listeners, repository: Path, backends: Path, shared_memory_prefix: str, key: str) -> list[str]:
+def models(environment: Mapping[str, str]) -> list[str]:
+    """The models to load at the start: the OCR pipeline's, and those whose weights the environment names."""
+    return [*MODELS, *(model for setting, model in OPTIONAL_MODELS.items() if environment.get(setting))]
+
+
+def command(
+    listeners: Listeners,
+    repository: Path,
+    backends: Path,
+    shared_memory_prefix: str,
+    key: str,
+    *,
+    models: Sequence[str] = MODELS,
+) -> list[str]:
     """The server's command line.
 
     Args:
@@ -92,6 +108,7 @@ def command(listeners: Listeners, repository: Path, backends: Path, shared_memor
         backends: what `build_backend_directory` made.
         shared_memory_prefix: how the names of the shared memory regions of the Python stubs begin.
         key: the value of the header `ADMIN_HEADER`, without which no client may change what the server runs.
+        models: those to load at the start.
     """
     restricted = f"model-repository,logging,trace:{ADMIN_HEADER}={key}"
     return [
@@ -99,7 +116,7 @@ def command(listeners: Listeners, repository: Path, backends: Path, shared_memor
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
         "--model-control-mode=explicit",
-        *(f"--load-model={model}" for model in MODELS),
+        *(f"--load-model={model}" for model in models),
         f"--model-config-name={CONFIGURATION}",
         # Every configuration is complete; without this each Python model would be started twice, once to ask it.
         "--disable-auto-complete-config",

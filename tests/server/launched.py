@@ -98,14 +98,17 @@ class Launched:
 
 
 @contextmanager
-def launched(log: Path) -> Iterator[Launched]:
-    """Start a server on free ports; it need not be ready yet. It is stopped at the end if it still runs."""
+def launched(log: Path, **settings: str) -> Iterator[Launched]:
+    """Start a server on free ports; it need not be ready yet. It is stopped at the end if it still runs.
+
+    `settings` are put into its environment.
+    """
     listeners = Listeners.free(drop_in=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
             LAUNCH,
             cwd=ROOT,
-            env=environment(listeners),
+            env=environment(listeners, **settings),
             stdout=output,
             stderr=subprocess.STDOUT,
         )

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.launch import rundir
 from scripts.launch.rundir import RunDirectory, run_directory
-from scripts.launch.triton import ServerLog, StubWatch, build_backend_directory, environment
+from scripts.launch.triton import ServerLog, StubWatch, build_backend_directory, environment, models
 
 
 def test_the_backend_directory_holds_the_python_backend_and_the_repositorys_own(tmp_path: Path) -> None:
@@ -40,6 +40,11 @@ def test_the_stub_of_the_running_python_finds_its_libraries(tmp_path: Path) -> N
 
 def test_the_virtual_environment_comes_first_on_the_servers_path() -> None:
     assert environment({"PATH": "/usr/bin"})["PATH"] == f"{sys.prefix}/bin:/usr/bin"
+
+
+def test_a_vision_language_model_is_loaded_where_its_weights_are_named() -> None:
+    assert "internvl_python" not in models({"MODEL_PATH": ""})
+    assert "internvl_python" in models({"MODEL_PATH": "/models/InternVL3-8B-hf"})
 
 
 def test_the_log_keeps_everything_and_passes_on_what_matters(tmp_path: Path) -> None:
