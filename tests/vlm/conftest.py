@@ -1,0 +1,43 @@
+"""Models of the real architectures, trained on the pages of scripts/tiny."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scripts.launch.server import ROOT
+from scripts.tiny.pages import PAGES, Page
+
+
+@dataclass(frozen=True)
+class TinyModels:
+    """What scripts/tiny_models has written."""
+
+    folder: Path
+
+    def picture(self, page: Page) -> bytes:
+        """The page as a PNG."""
+        return (self.folder / "pages" / f"{page.name}.png").read_bytes()
+
+    def expected(self, model: str) -> list[dict[str, str]]:
+        """The rows of expected.jsonl that are about the model."""
+        rows = map(json.loads, (self.folder / "expected.jsonl").read_text("utf-8").splitlines())
+        return [row for row in rows if row["model"] == model]
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> TinyModels:
+    """Trained now, where they are not there already; the first test then needs its time."""
+    folder = ROOT / ".cache" / "tiny_models"
+    subprocess.run([sys.executable, "-m", "scripts.tiny", "--into", folder], cwd=ROOT, check=True)
+    return TinyModels(folder)
+
+
+def page(name: str) -> Page:
+    """The page of this name."""
+    return next(page for page in PAGES if page.name == name)
