@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.client import answers
-from scripts.launch import triton
+from scripts.launch import dots, triton
 from scripts.launch.ports import Listeners
 from scripts.launch.rundir import RunDirectory, run_directory
 from scripts.launch.supervisor import Service, adopt_orphans, keep_running
@@ -43,20 +43,23 @@ class Server:
 async def running_server(listeners: Listeners, say: Callable[[str], None]) -> AsyncIterator[Server]:
     """Start Triton and the adapter, wait until both are ready, and stop them at the end.
 
+    Where DOTS_MODEL_PATH names weights, dots.ocr is loaded with them, and kept loaded.
+
     Args:
         listeners: where to listen.
         say: takes every line for a person's eyes: what the services print and what becomes of them.
 
     Raises:
         PortError: a port is in use; nothing has been started.
-        TritonError: Triton cannot run on this machine.
+        TritonError: Triton cannot run on this machine, or dots.ocr cannot be loaded.
         GaveUp: a service died before it was ready.
     """
     listeners.check_free()
     adopt_orphans()
     url = f"http://{listeners.local_host}:{listeners.adapter}"
+    triton_url = f"http://{listeners.local_host}:{listeners.http}"
     key = secrets.token_hex(16)
-    ready = asyncio.Event()
+    ready, loaded = asyncio.Event(), asyncio.Event()
     say("Starting Triton and the adapter.")
     with run_directory(ROOT / ".cache" / "run") as run:
         async with contextlib.AsyncExitStack() as stack:
@@ -65,12 +68,19 @@ async def running_server(listeners: Listeners, say: Callable[[str], None]) -> As
                 await stack.enter_async_context(_task(keep_running(service, ready.is_set, say)))
                 for service in (_triton(listeners, run, key, say), _adapter(listeners, key, say))
             ]
+            if weights := os.environ.get(dots.SETTING):
+                keep_loaded = dots.keep_loaded(
+                    triton_url, key, ROOT / "model_repository", weights, loaded=loaded, say=say
+                )
+                services.append(await stack.enter_async_context(_task(keep_loaded)))
+            else:
+                loaded.set()
             gave_up = asyncio.ensure_future(_first(services))
             stack.callback(gave_up.cancel)
             stack.callback(say, "Stopping.")
             # Triton first, because the adapter logs each time that it has to say no.
-            for probe in (f"http://{listeners.local_host}:{listeners.http}/v2/health/ready", f"{url}/ping"):
-                while not await asyncio.to_thread(answers, probe):
+            for probe in (f"{triton_url}/v2/health/ready", f"{url}/ping"):
+                while not (await asyncio.to_thread(answers, probe) and loaded.is_set()):
                     if gave_up.done():
                         await gave_up
                     await asyncio.sleep(_READY_INTERVAL)

@@ -131,7 +131,7 @@ def command(
         f"--grpc-restricted-protocol={restricted}",
         # Holds for the backends that are written in Python too.
         f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix}",
-        *([] if _has_gpu() else ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]),
+        *([] if has_gpu() else ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]),
     ]
 
 
@@ -186,7 +186,8 @@ def _zombies(parent: int) -> Iterator[int]:
             yield int(stat.parent.name)
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether this machine has one of NVIDIA's."""
     return Path("/dev/nvidiactl").exists()
 
 
