@@ -17,7 +17,7 @@ import cv2
 from scripts.tiny.pages import PAGES, render
 
 # Modules of this package: build(folder, say) trains, writes, and gives its rows of expected.jsonl.
-MODELS = ("internvl",)
+MODELS = ("internvl", "dots")
 _STAMP = ".complete"
 
 
