@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 from scripts.launch.server import ROOT
 from scripts.tiny.pages import PAGES, Page
+from tests.server.launched import Launched, launched
+from tests.vlm.dots import wait_loaded
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ def tiny_models() -> TinyModels:
     folder = ROOT / ".cache" / "tiny_models"
     subprocess.run([sys.executable, "-m", "scripts.tiny", "--into", folder], cwd=ROOT, check=True)
     return TinyModels(folder)
+
+
+@pytest.fixture(scope="session")
+def dots(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+    """A server with dots.ocr; a test that disturbs it waits until it is as it was."""
+    folder = tiny_models.folder
+    settings = {"DOTS_MODEL_PATH": str(folder / "dots"), "OCR_IMAGE_ROOT": str(folder), "MODEL_PATH": ""}
+    with launched(tmp_path_factory.mktemp("dots") / "log", **settings) as server:
+        wait_loaded(server)
+        yield server
 
 
 def page(name: str) -> Page:
