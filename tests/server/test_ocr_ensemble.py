@@ -182,6 +182,11 @@ def test_a_blank_page_is_an_empty_answer(grpc, profile):
     assert reading.texts == [] and reading.boxes.shape == (0, 4, 2)
 
 
+def test_a_small_blank_picture_has_no_boxes_though_nothing_is_read(grpc):
+    blank = pages.encode(np.full((50, 200, 3), 255, np.uint8))
+    assert read(grpc, blank, use_rec=False).boxes.shape == (0, 4, 2)
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 1000), (1000, 1), (12, 3000), (3000, 12), (100, 10_000)])
 def test_odd_shapes_are_answered(grpc, profile, width, height):

@@ -79,7 +79,8 @@ async def read(data: bytes, options: Options, profile: Profile, networks: Networ
         picture = image.decode(data)
     height, width = picture.pixels.shape[:2]
     if options.use_det:
-        frame, boxes = await _detect(picture.pixels, _rules(profile.detection, options), networks, watch)
+        rules = _rules(profile.detection, options)
+        frame, boxes = await _detect(picture.pixels, rules, options.use_rec, networks, watch)
         with watch.stage("crops"):
             lines = [crops.cut(frame.pixels, box.quad) for box in boxes]
     else:
@@ -128,7 +129,7 @@ def _rules(rules: detection.DetectionRules, options: Options) -> detection.Detec
 
 
 async def _detect(
-    picture: crops.Image, rules: detection.DetectionRules, networks: Networks, watch: Stopwatch
+    picture: crops.Image, rules: detection.DetectionRules, to_be_read: bool, networks: Networks, watch: Stopwatch
 ) -> tuple[detection.Frame, list[detection.Box]]:
     if min(picture.shape[:2]) < detection.LEAST_SIDE:
         return detection.Frame(picture), []
@@ -141,7 +142,7 @@ async def _detect(
         (probability,) = await networks.detect(resized[None])
     with watch.stage("boxes"):
         boxes = detection.in_rows(detection.boxes_of_map(probability, frame_width, frame_height, rules))
-    if not boxes and min(picture.shape[:2]) <= detection.LINE_SIDE:
+    if not boxes and to_be_read and min(picture.shape[:2]) <= detection.LINE_SIDE:
         # A word or line cut out close fills the picture, and DB looks for text with a margin. Recognition decides:
         # what is no text scores low and is dropped.
         height, width = picture.shape[:2]
