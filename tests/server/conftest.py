@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.server.launched import Launched, launched
+from scripts.launched import Launched, launched
 
 
 @pytest.fixture(scope="session")

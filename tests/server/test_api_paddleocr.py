@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from rapidfuzz.distance import Levenshtein
 
+from scripts.launched import Launched
 from tests.pages import CHINESE, MIXED, draw, encode, upside_down
 from tests.pdfs import scanned, typeset
-from tests.server.launched import Launched
 
 PAGE = encode(draw(MIXED))
 LINE = draw(MIXED[:1], margin=6)

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from adapter.settings import Settings
+from scripts.launched import Launched
 from tests.pages import MIXED, draw, encode
 from tests.pdfs import typeset
 from tests.server.adapter.conftest import running_adapter
-from tests.server.launched import Launched
 
 PICTURE = draw(MIXED)
 PAGE = encode(PICTURE)

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from botocore.config import Config
 
+from scripts.launched import Launched
 from tests.pages import MIXED, draw, encode
 from tests.pdfs import typeset
-from tests.server.launched import Launched
 
 PAGE = encode(draw(MIXED))
 ENDPOINT = "paddleocr-g5-endpoint-1758025210"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from scripts.launched import Launched
 from tests.pages import MIXED, draw, encode
-from tests.server.launched import Launched
 
 BODY = json.dumps({"image": base64.b64encode(encode(draw(MIXED))).decode()}).encode()
 FORM = "application/x-www-form-urlencoded"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import httpx
 
+from scripts.launched import Launched
 from tests.pages import MIXED, draw, encode
-from tests.server.launched import Launched
 
 PAGE = encode(draw(MIXED))
 

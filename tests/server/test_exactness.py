@@ -11,9 +11,9 @@ import pytest
 import tritonclient.grpc
 from rapidocr_onnxruntime import RapidOCR
 
+from scripts.launched import Launched
 from tests import pages
 from tests.server.ensemble import read
-from tests.server.launched import Launched
 
 
 @pytest.fixture(scope="module")

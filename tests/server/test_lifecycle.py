@@ -15,8 +15,8 @@ import pytest
 from scripts.client import upload
 from scripts.launch.ports import Listeners
 from scripts.launch.server import ROOT
+from scripts.launched import LAUNCH, Launched, alive, descendants, environment, eventually, launched
 from tests import pages
-from tests.server.launched import LAUNCH, Launched, alive, descendants, environment, eventually, launched
 
 
 @pytest.fixture(scope="module")

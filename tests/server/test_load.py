@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from scripts.launched import Launched
 from tests.pages import draw, encode
 from tests.pdfs import typeset
-from tests.server.launched import Launched
 
 CLIENTS = 64
 

@@ -16,9 +16,9 @@ import tritonclient.http
 from rapidfuzz.distance import Levenshtein
 from tritonclient.utils import InferenceServerException
 
+from scripts.launched import Launched
 from tests import pages
 from tests.server.ensemble import Reading, read
-from tests.server.launched import Launched
 
 PROFILES = ["PP-OCRv4_mobile", "PP-OCRv5_mobile", "PP-OCRv6_tiny", "PP-OCRv6_small"]
 

@@ -22,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 from scripts.launch import triton as embedded
 from scripts.launch.ports import Listeners
 from scripts.launch.server import ROOT
-from tests.server.launched import eventually
+from scripts.launched import eventually
 
 TOGETHER = 4  # requests that the dynamic batcher waits for
 ROWS = 8  # of the table

@@ -7,7 +7,7 @@ import time
 import httpx
 import pytest
 
-from tests.server.launched import Launched
+from scripts.launched import Launched
 
 
 @pytest.mark.parametrize("path", ["/ping", "/sagemaker/ping"])

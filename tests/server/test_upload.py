@@ -11,8 +11,8 @@ import pytest
 from rapidfuzz.distance import Levenshtein
 from tritonclient import grpc
 
+from scripts.launched import Launched
 from tests.pages import MIXED, draw, encode
-from tests.server.launched import Launched
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example.png"
 PROFILES = ["PP-OCRv4_mobile", "PP-OCRv5_mobile", "PP-OCRv6_tiny", "PP-OCRv6_small"]

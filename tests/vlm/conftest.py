@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from scripts.launch.server import ROOT
+from scripts.launched import Launched, launched
 from scripts.tiny.pages import PAGES, Page
-from tests.server.launched import Launched, launched
 from tests.vlm.dots import wait_loaded
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import np_to_triton_dtype
 
-from tests.server.launched import Launched, children, descendants, eventually
+from scripts.launched import Launched, children, descendants, eventually
 
 MODEL = "dots_vllm"
 LOAD_TIMEOUT = 400.0

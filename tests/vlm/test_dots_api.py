@@ -12,9 +12,9 @@ import httpx
 import numpy as np
 import pytest
 
+from scripts.launched import Launched
 from scripts.tiny.pages import PAGES, Image, render
 from tests.pages import encode
-from tests.server.launched import Launched
 from tests.vlm.conftest import TinyModels, page
 from tests.vlm.dots import PATIENCE
 

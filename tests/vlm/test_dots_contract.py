@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from adapter.dots.prompts import PromptType, prompt
 from scripts.launch.server import ROOT
-from tests.server.launched import alive, eventually
+from scripts.launched import alive, eventually
 from tests.vlm.conftest import page
 from tests.vlm.dots import EVERYTHING, Stream, engine_processes, loaded, metric, wait_loaded
 

@@ -20,9 +20,9 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from scripts.launched import Launched, eventually, launched
 from scripts.tiny.pages import NOTHING, PAGES
 from tests import pages
-from tests.server.launched import Launched, eventually, launched
 from tests.vlm.conftest import TinyModels, page
 
 PATIENCE = 60.0

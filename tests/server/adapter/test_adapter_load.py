@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from scripts.launched import eventually
 from tests.pdfs import typeset
 from tests.server.adapter.conftest import picture
-from tests.server.launched import eventually
 
 PDF = typeset(["A page"])
 

@@ -22,8 +22,8 @@ from PIL import Image
 from adapter.settings import Settings
 from scripts.launch import triton
 from scripts.launch.ports import Listeners
+from scripts.launched import eventually
 from tests.server.adapter.conftest import Adapter, running_adapter
-from tests.server.launched import eventually
 
 STANDIN = Path(__file__).parent / "standin"
 MODELS = ("dots_vllm", "internvl_python")

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.server.launched import eventually
+from scripts.launched import eventually
 
 TITLE = '{"bbox": [28, 49, 308, 98], "category": "Title", "text": "# Höhe"}'
 TEXT = '{"bbox": [0, 98, 154, 196], "category": "Text", "text": "€ 5"}'

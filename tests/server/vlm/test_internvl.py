@@ -13,7 +13,7 @@ import pymupdf
 import pytest
 from PIL import Image
 
-from tests.server.launched import eventually
+from scripts.launched import eventually
 from tests.server.vlm.conftest import Order
 
 MODEL = "internvl_python"
