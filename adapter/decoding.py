@@ -7,11 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import ExifTags, Image
 
 from adapter.errors import TooLargeError, UnreadableImageError
 from adapter.pictures import picture_size
+from adapter.pixels import flat
 
 # Decoding is all CPU, and each takes memory for its pixels.
 _AT_ONCE = 2
@@ -28,7 +28,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_WHITE = (255, 255, 255)
 # A JPEG that holds several pictures is opened as any other.
 _OPENED_AS = {"MPO": "JPEG"}
 
@@ -90,7 +89,7 @@ class Decoder:
         plain = size.format in _PLAIN_FORMATS and image.mode in _PLAIN_MODES and not image.has_transparency_data
         if plain and turn is None and not more_frames and shown_at == image.size:
             return Shown(data, *image.size)
-        pixels = _rgb(upright)
+        pixels = flat(upright)
         if shown_at != pixels.size:
             # The processors of the models scale by bicubic interpolation, too.
             pixels = pixels.resize(shown_at, Image.Resampling.BICUBIC)
@@ -124,14 +123,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
         return 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    transparent = image.convert("RGBA")
-    opaque = Image.new("RGB", transparent.size, _WHITE)
-    opaque.paste(transparent, mask=transparent.getchannel("A"))
-    return opaque

@@ -9,13 +9,20 @@ import socket
 import subprocess
 import sys
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from adapter.errors import EncryptedDocumentError, ServiceError, TooLargeError, UnreadableDocumentError
+from adapter.errors import (
+    EncryptedDocumentError,
+    InvalidRequestError,
+    ServiceError,
+    TooLargeError,
+    UnreadableDocumentError,
+)
+from adapter.labels import TextLayer
 from adapter.pdf_protocol import LENGTHS, Fault, Layout, Limits, PageImage, frame
 from adapter.settings import Settings
 
@@ -52,6 +59,19 @@ class Document:
             if "end" in header:
                 return
             yield PageImage(**{**header, "bbox": tuple(header["bbox"])}, encoded=encoded)
+
+    async def searchable(self, layers: Sequence[TextLayer]) -> bytes:
+        """The PDF with text over it that can be searched; see `adapter.searchable_pdf`.
+
+        It is that or `pages`, once. Raises `InvalidRequestError` where a layer names a page that is not there, and
+        what `pages` raises.
+        """
+        beyond = [layer.page for layer in layers if not 1 <= layer.page <= self.page_count]
+        if beyond:
+            raise InvalidRequestError(f"page {beyond[0]} is not among the {self.page_count} of the document")
+        payload = json.dumps([asdict(layer) for layer in layers]).encode()
+        await self._reader.send({"text": True}, payload)
+        return (await self._reader.receive())[1]
 
 
 class Documents:

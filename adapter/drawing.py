@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
@@ -17,6 +16,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFile, ImageFont, ImageOps
 
 from adapter.errors import InternalError, UnreadableImageError
+from adapter.labels import Label, TextLayer
+from adapter.pixels import flat
 
 # Pixels of the longer side: a drawing is for the eye, and PaddleX's has no more.
 _LONGEST = 2000
@@ -25,14 +26,6 @@ _JPEG_QUALITY = 90
 _OPACITY = 0.4
 _HUE_STEP = 0.618034  # of the colour wheel, so that neighbours differ (the golden ratio: no cycle)
 _DOWNWARDS = 1.5  # a quad this much higher than wide holds a line that runs downwards
-
-
-@dataclass(frozen=True)
-class Label:
-    """A text, and the four corners of the quad that it was read in, clockwise from its upper left, in pixels."""
-
-    text: str
-    quad: Sequence[tuple[float, float]]
 
 
 class Draughtsman:
@@ -49,11 +42,15 @@ class Draughtsman:
         return await self._run(_jpeg, picture)
 
     async def annotated(self, picture: bytes, labels: Sequence[Label]) -> bytes:
-        """The same with the quads of the labels over it, and beside it, on white, their texts.
-
-        Both raise `UnreadableImageError` where the picture cannot be decoded.
-        """
+        """The same with the quads of the labels over it, and beside it, on white, their texts."""
         return await self._run(_annotated, picture, labels)
+
+    async def searchable_pdf(self, picture: bytes, layer: TextLayer) -> bytes:
+        """A PDF whose one page shows an encoded picture, with its text over it; see `adapter.searchable_pdf`.
+
+        All of them raise `UnreadableImageError` where the picture cannot be decoded.
+        """
+        return await self._run(_searchable_pdf, picture, layer)
 
     async def _run(self, function: Callable[..., bytes], *arguments: object) -> bytes:
         pool = self._pool
@@ -98,6 +95,15 @@ def _annotated(picture: bytes, labels: Sequence[Label]) -> bytes:
     return _encoded(both)
 
 
+def _searchable_pdf(picture: bytes, layer: TextLayer) -> bytes:
+    from adapter import searchable_pdf  # noqa: PLC0415 - for PyMuPDF, as below
+
+    try:
+        return searchable_pdf.searchable_pdf(picture, [layer])
+    except Exception as error:  # as above
+        raise UnreadableImageError(f"the picture cannot be made a PDF: {error}") from None
+
+
 def _decoded(picture: bytes) -> tuple[Image.Image, float]:
     """The picture as the models see it, made smaller where it is large, and the factor by which it was.
 
@@ -113,20 +119,9 @@ def _decoded(picture: bytes) -> tuple[Image.Image, float]:
         raise UnreadableImageError(f"the picture cannot be drawn: {error}") from None
     with suppress(Exception):  # broken EXIF turns nothing
         image = ImageOps.exif_transpose(image)
-    upright = _flat(image)
+    upright = flat(image)
     upright.thumbnail((_LONGEST, _LONGEST))
     return upright, max(upright.size) / longest
-
-
-def _flat(image: Image.Image) -> Image.Image:
-    """As 8-bit RGB, what is transparent on white."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image.convert("RGBA"))
-    return white.convert("RGB")
 
 
 def _write(canvas: Image.Image, text: str, quad: npt.NDArray[np.float64]) -> None:

@@ -63,7 +63,7 @@ class PdfError(Exception):
 
 def open_pdf(data: bytes, limits: Limits) -> pymupdf.Document:
     """Raises `PdfError`: no PDF, broken, encrypted, without pages or with too many, too much for the memory."""
-    with _failures_told("not a PDF, or a broken one", limits):
+    with failures_told("not a PDF, or a broken one", limits):
         document = pymupdf.open(stream=data, filetype="pdf")
         if not document.is_pdf:  # MuPDF knows better than to believe a type that is given
             raise PdfError(Fault.UNREADABLE, "not a PDF")
@@ -82,7 +82,7 @@ def open_pdf(data: bytes, limits: Limits) -> pymupdf.Document:
 def page_images(document: pymupdf.Document, layout: Layout, limits: Limits) -> Iterator[PageImage]:
     """The pages in order, each made when it is asked for. Raises `PdfError`."""
     for number in range(1, document.page_count + 1):
-        with _failures_told(f"page {number} of the PDF is broken", limits):
+        with failures_told(f"page {number} of the PDF is broken", limits):
             page = document[number - 1]
             painting = page.get_displaylist().this
             width, height = page.rect.width, page.rect.height
@@ -94,7 +94,8 @@ def page_images(document: pymupdf.Document, layout: Layout, limits: Limits) -> I
 
 
 @contextmanager
-def _failures_told(what: str, limits: Limits) -> Iterator[None]:
+def failures_told(what: str, limits: Limits) -> Iterator[None]:
+    """Whatever MuPDF raises in the block as `PdfError`: the document is broken, as `what` says, or takes too much."""
     try:
         yield
     except PdfError:

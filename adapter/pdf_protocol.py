@@ -9,6 +9,11 @@ Both send frames: the lengths of header and payload, the header (JSON), the payl
     reader: the fields of a `PageImage` but `encoded`, which is the payload; one frame for each, in order
     reader: {"end": true}
 
+or, in place of the last three,
+
+    server: {"text": true}; payload: the fields of each `TextLayer` (JSON)
+    reader: {"searchable": true}; payload: the PDF with the text over it
+
 Instead of any frame the reader may send {"error": value of a `Fault`, "message": in words}, its last. It renders as
 far ahead as the socket takes it, which is less than two pages.
 """

@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any
 
 import pymupdf
 
-from adapter.pdf_pages import PdfError, open_pdf, page_images
+from adapter.labels import Label, TextLayer
+from adapter.pdf_pages import PdfError, failures_told, open_pdf, page_images
 from adapter.pdf_protocol import LENGTHS, Fault, Layout, Limits, frame
+from adapter.searchable_pdf import with_text
 
 _TOO_LONG = "opening the PDF, or painting a page of it, takes more processor time than OCR_PDF_PAGE_TIMEOUT allows"
 
@@ -74,19 +76,40 @@ def _read(channel: socket.socket) -> None:
         with _deadline(limits):
             document = open_pdf(data, limits)
         _send(channel, {"page_count": document.page_count})
-        header, _ = _receive(channel)
-        images = page_images(document, Layout(header["layout"]), limits)
-        while True:
-            with _deadline(limits):
-                image = next(images, None)
-            if image is None:
-                break
-            fields = asdict(image)
-            encoded = fields.pop("encoded")
-            _send(channel, fields, encoded)
-        _send(channel, {"end": True})
+        header, payload = _receive(channel)
+        if "text" in header:
+            _send_searchable(channel, document, _text_layers(payload), limits)
+        else:
+            _send_pages(channel, document, Layout(header["layout"]), limits)
     except PdfError as error:
         _send_fault(channel, error.fault, str(error))
+
+
+def _send_pages(channel: socket.socket, document: pymupdf.Document, layout: Layout, limits: Limits) -> None:
+    images = page_images(document, layout, limits)
+    while True:
+        with _deadline(limits):
+            image = next(images, None)
+        if image is None:
+            break
+        fields = asdict(image)
+        encoded = fields.pop("encoded")
+        _send(channel, fields, encoded)
+    _send(channel, {"end": True})
+
+
+def _send_searchable(
+    channel: socket.socket, document: pymupdf.Document, layers: Sequence[TextLayer], limits: Limits
+) -> None:
+    with _deadline(limits, steps=1 + len(layers)), failures_told("the PDF is too broken to lay text over it", limits):
+        searchable = with_text(document, layers)
+    _send(channel, {"searchable": True}, searchable)
+
+
+def _text_layers(payload: bytes) -> list[TextLayer]:
+    return [
+        TextLayer(**{**layer, "labels": [Label(**label) for label in layer["labels"]]}) for layer in json.loads(payload)
+    ]
 
 
 def _bound(limits: Limits) -> None:
@@ -99,12 +122,12 @@ def _bound(limits: Limits) -> None:
 
 
 @contextmanager
-def _deadline(limits: Limits) -> Iterator[None]:
-    """Ends the process when the block takes more than `page_timeout` seconds of processor time.
+def _deadline(limits: Limits, steps: int = 1) -> Iterator[None]:
+    """Ends the process when the block takes more than `page_timeout` seconds of processor time for each of its steps.
 
     Python's own handlers do not run before MuPDF returns, so this is left to the signal's default action.
     """
-    signal.setitimer(signal.ITIMER_PROF, limits.page_timeout)
+    signal.setitimer(signal.ITIMER_PROF, steps * limits.page_timeout)
     try:
         yield
     finally:

@@ -14,8 +14,8 @@ from typing_extensions import Self
 from adapter.apis.base import EXAMPLE_PICTURE, Api, JsonRoute, Services, ServicesDep
 from adapter.context import request_id
 from adapter.documents import Layout, kind
-from adapter.drawing import Label
 from adapter.errors import InvalidRequestError, ServiceError, UnavailableError
+from adapter.labels import Label
 from adapter.recognizer import Line, Page, Quad, RecognitionOptions
 from adapter.settings import Settings
 from adapter.sources import FileLimit

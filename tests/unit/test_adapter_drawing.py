@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pymupdf
 import pytest
 from PIL import Image
 
-from adapter.drawing import Draughtsman, Label
+from adapter.drawing import Draughtsman
 from adapter.errors import InternalError, UnreadableImageError
+from adapter.labels import Label, TextLayer
 from tests.pages import ENGLISH, draw, encode, exif_turned
 
 QUAD = ((100.0, 40.0), (300.0, 40.0), (300.0, 80.0), (100.0, 80.0))
@@ -142,3 +144,14 @@ def test_a_killed_process_fails_one_drawing_and_the_next_is_made() -> None:
         return jpeg
 
     assert asyncio.run(work())
+
+
+def test_a_picture_becomes_a_pdf_that_can_be_searched(draughtsman: Draughtsman) -> None:
+    layer = TextLayer(1, 400, 200, [Label("发票 Invoice", QUAD)])
+    document = pymupdf.open(stream=asyncio.run(draughtsman.searchable_pdf(blank(), layer)))
+    assert document[0].get_text().strip() == "发票 Invoice"
+
+
+def test_what_cannot_be_made_a_pdf_is_the_callers_to_know(draughtsman: Draughtsman) -> None:
+    with pytest.raises(UnreadableImageError, match="cannot be made a PDF"):
+        asyncio.run(draughtsman.searchable_pdf(b"no picture", TextLayer(1, 400, 200, [])))

@@ -30,8 +30,8 @@ FLOORS = [
         "adapter.ordered",
     },
     {"adapter.pdf_worker", "adapter.web"},
-    {"adapter.pdf_pages", "adapter.addresses"},
-    {"adapter.pdf_protocol"},
+    {"adapter.pdf_pages", "adapter.searchable_pdf", "adapter.addresses"},
+    {"adapter.pdf_protocol", "adapter.labels", "adapter.pixels"},
     {"adapter.logs", "adapter.dots", "adapter.dots.geometry", "adapter.internvl", "adapter.repetition"},
     {"adapter.settings", "adapter.errors", "adapter.metrics", "adapter.context"},
 ]

@@ -16,7 +16,14 @@ import pymupdf
 import pytest
 
 from adapter.documents import Document, Documents, Layout, PageImage, kind
-from adapter.errors import EncryptedDocumentError, ServiceError, TooLargeError, UnreadableDocumentError
+from adapter.errors import (
+    EncryptedDocumentError,
+    InvalidRequestError,
+    ServiceError,
+    TooLargeError,
+    UnreadableDocumentError,
+)
+from adapter.labels import Label, TextLayer
 from adapter.settings import Settings
 
 AES_256 = 5
@@ -626,3 +633,27 @@ def _is_ours(process: Path) -> bool:
         parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
         return b"adapter.pdf_worker" in command and parent == os.getpid()
     return False
+
+
+def test_a_document_comes_back_with_text_over_its_pages() -> None:
+    quad = [(20, 150), (120, 150), (120, 170), (20, 170)]
+    layers = [TextLayer(number, 300, 200, [Label(f"页 {number}", quad)]) for number in (1, 3)]
+    searchable = pymupdf.open(stream=with_text(text_pages(3), layers))
+    assert [f"页 {number}" in page.get_text() for number, page in enumerate(searchable.pages(), 1)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_text_for_a_page_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="page 4 is not among the 3 of the document"):
+        with_text(text_pages(3), [TextLayer(4, 300, 200, [])])
+
+
+def with_text(data: bytes, layers: list[TextLayer]) -> bytes:
+    async def scenario() -> bytes:
+        async with documents() as made, made.open(data, "file") as document:
+            return await document.searchable(layers)
+
+    return asyncio.run(scenario())
