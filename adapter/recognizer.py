@@ -30,6 +30,7 @@ class RecognitionOptions:
     """
 
     profile: str | None = None
+    rec_profile: str | None = None
     use_det: bool | None = None
     use_cls: bool | None = None
     use_rec: bool | None = None
@@ -40,6 +41,7 @@ class RecognitionOptions:
     text_score: float | None = None
     min_side: int | None = None
     max_side: int | None = None
+    rec_batch_size: int | None = None
 
 
 @dataclass(frozen=True)

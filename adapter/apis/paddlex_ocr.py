@@ -37,6 +37,7 @@ class _Model(BaseModel):
 Threshold = Annotated[float, Field(ge=0, le=1)]
 UnclipRatio = Annotated[float, Field(ge=0.5, le=10)]
 Side = Annotated[int, Field(ge=32, le=10_000)]
+BatchSize = Annotated[int, Field(ge=1, le=32)]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom."""
 IntegerQuad = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -88,6 +89,10 @@ class FileRequest(_Model):
     """Goes back with the answer; the request's id where it is not given."""
     profile: str | None = None
     """The weights to read with; the server's default where none are named."""
+    recProfile: str | None = None
+    """The profile whose weights recognise, where it is not that of `profile`."""
+    textRecBatchSize: BatchSize | None = None
+    """Lines that recognition is given in one call; the profile's own where it is not given."""
 
     @model_validator(mode="after")
     def _can_be_served(self) -> Self:
@@ -125,6 +130,8 @@ class ImageResult(_Model):
 class PrunedResult(_Model):
     model_settings: dict[str, bool]
     dt_polys: list[IntegerQuad]
+    dt_scores: list[float]
+    """The mean probability of text within each of `dt_polys`."""
     text_det_params: dict[str, float | int | str]
     """Those that were asked for; the others are the profile's own."""
     text_type: Literal["general"] = "general"
@@ -241,6 +248,8 @@ async def _file_result(services: Services, body: FileRequest) -> FileResult:
     is_pdf = kind(file) == "pdf" if body.fileType is None else body.fileType == 0
     options = RecognitionOptions(
         profile=body.profile,
+        rec_profile=body.recProfile,
+        rec_batch_size=body.textRecBatchSize,
         use_cls=body.useTextlineOrientation,
         return_word_box=body.returnWordBox,
         min_side=None if body.textDetLimitType == "max" else body.textDetLimitSideLen,
@@ -292,6 +301,7 @@ async def _result(services: Services, body: FileRequest, picture: bytes, page: P
     pruned = PrunedResult(
         model_settings={"use_doc_preprocessor": False, "use_textline_orientation": oriented},
         dt_polys=[_rounded(line.quad) for line in page.lines],
+        dt_scores=[line.box_score for line in page.lines],
         text_det_params={name: value for name, value in params.items() if value is not None},
         textline_orientation_angles=[line.angle // 180 if oriented else -1 for line in page.lines],
         text_rec_score_thresh=least,

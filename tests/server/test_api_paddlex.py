@@ -145,3 +145,11 @@ def test_pictures_and_pdfs_are_fetched_from_hosts_that_are_allowed(triton: Launc
         assert found["dataInfo"]["numPages"] == 2
         answer = post(adapter.url, image=f"http://{files}/nothing")
         assert (answer.status_code, answer.json()["errorCode"]) == (422, 422)
+
+
+def test_one_profile_can_detect_and_another_recognise(triton: Launched) -> None:
+    options = {"profile": "PP-OCRv4_mobile", "recProfile": "PP-OCRv6_tiny", "textRecBatchSize": 2}
+    read = result(post(triton.adapter_url, file=in_base64(PAGE), fileType=1, **options))
+    assert read["profile"] == "PP-OCRv4_mobile_det+PP-OCRv6_tiny_rec"
+    pruned = read["ocrResults"][0]["prunedResult"]
+    assert len(pruned["dt_scores"]) == len(pruned["rec_texts"]) == len(MIXED)

@@ -273,3 +273,20 @@ def test_a_cancelled_request_frees_its_place(grpc):
     start = time.monotonic()
     read(grpc, pages.page().data)
     assert time.monotonic() - start < 15  # twelve pages of 120 lines would take minutes
+
+
+def test_recognition_by_another_profile_reads_with_its_weights_what_the_first_one_found(grpc):
+    picture = pages.page(pages.MIXED).data
+    found = read(grpc, picture, profile="PP-OCRv4_mobile")
+    both = read(grpc, picture, profile="PP-OCRv4_mobile", rec_profile="PP-OCRv6_tiny")
+    assert both.profile == "PP-OCRv4_mobile_det+PP-OCRv6_tiny_rec"
+    assert np.array_equal(both.boxes, found.boxes)
+    assert not np.array_equal(both.scores, found.scores)
+    assert error_rate(both.texts, pages.MIXED) < 0.03
+
+
+def test_lines_are_read_alone_where_the_batch_size_is_one(grpc):
+    picture = pages.page(pages.MIXED).data
+    assert read(grpc, picture, rec_batch_size=1).texts == read(grpc, picture).texts
+    with pytest.raises(InferenceServerException, match="rec_batch_size must be between 1 and 32"):
+        read(grpc, picture, rec_batch_size=0)

@@ -108,6 +108,7 @@ def test_a_picture_in_the_current_form() -> None:
     assert result["prunedResult"] == {
         "model_settings": {"use_doc_preprocessor": False, "use_textline_orientation": True},
         "dt_polys": [POLY],
+        "dt_scores": [0.75],
         "text_det_params": {},
         "text_type": "general",
         "textline_orientation_angles": [1],

@@ -5,7 +5,7 @@ import json
 import pytest
 from ppocr.errors import InvalidArgumentError
 from ppocr.options import Options
-from ppocr.profiles import choose, load_profiles
+from ppocr.profiles import choose, load_profiles, mixed
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from ppocr.profiles import choose, load_profiles
         ("unclip_ratio", 0.0),
         ("text_score", float("nan")),
         ("max_side", 0),
+        ("rec_batch_size", 33),
     ],
 )
 def test_an_option_out_of_range_is_named(name, value):
@@ -51,6 +52,25 @@ def test_a_dictionary_may_hold_characters_that_look_like_line_ends(tmp_path):
     profile = choose(load_profiles(tmp_path), "mine")
     assert profile.characters == ["", "a", "\u2028", "\x85", "\r", " "]
     assert (profile.version, profile.detection.unclip_ratio) == (7, 1.6)
+
+
+def install(folder, path, characters, **parameters):
+    profile = folder / "profiles" / path
+    dictionary = folder / "dictionaries" / f"{profile.stem}.txt"
+    profile.parent.mkdir(parents=True, exist_ok=True)
+    dictionary.parent.mkdir(exist_ok=True)
+    profile.write_text(json.dumps(PARAMETERS | parameters))
+    dictionary.write_text("".join(f"{character}\n" for character in characters))
+
+
+def test_recognition_can_be_that_of_another_profile_an_imported_one_too(tmp_path):
+    install(tmp_path, "own.json", "ab")
+    install(tmp_path, "imported/mine.json", "cd", version=1001, text_score=0.1)
+    profiles = load_profiles(tmp_path)
+    both = mixed(profiles["own"], profiles["mine"])
+    assert (both.name, both.version, both.rec_version) == ("own_det+mine_rec", 7, 1001)
+    assert (both.characters, both.text_score) == (["", "c", "d"], 0.5)
+    assert mixed(profiles["own"], profiles["own"]) == profiles["own"]
 
 
 def test_an_unknown_profile_is_refused_with_those_there_are():

@@ -1,5 +1,6 @@
 """Widths, batches, windows of long lines and CTC best paths."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -69,6 +70,11 @@ def test_a_lines_width_does_not_depend_on_its_neighbours():
         made = batches([blank(neighbour), blank(500)], BY_LINE)
         (width,) = {batch.image.shape[2] for batch in made for window in batch.windows if window.line == 1}
         assert width == alone == 512
+
+
+def test_the_size_of_batches_can_be_chosen():
+    crops = [blank(200)] * 5
+    assert [len(batch.windows) for batch in batches(crops, replace(BY_LINE, batch=2))] == [2, 2, 1]
 
 
 def test_by_page_six_lines_of_like_ratio_share_the_widest_ones_width():

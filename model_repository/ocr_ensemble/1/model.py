@@ -44,7 +44,9 @@ class TritonPythonModel:
         try:
             options = Options(**_options(request))
             profile = profiles.choose(self._profiles, options.profile or self._default_profile)
-            page = await pipeline.read(_picture(request), options, profile, _TritonNetworks(profile.version, request))
+            if options.rec_profile:
+                profile = profiles.mixed(profile, profiles.choose(self._profiles, options.rec_profile))
+            page = await pipeline.read(_picture(request), options, profile, _TritonNetworks(profile, request))
         except RequestError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
         except _CancelledError:
@@ -61,31 +63,37 @@ class _CancelledError(Exception):
 
 
 class _TritonNetworks:
-    """pipeline.Networks by BLS, on one version of the models, until the request is cancelled."""
+    """pipeline.Networks by BLS, on a profile's versions of the models, until the request is cancelled."""
 
-    def __init__(self, version: int, request: Any) -> None:
-        self._version = version
+    def __init__(self, profile: profiles.Profile, request: Any) -> None:
+        self._profile = profile
         self._request = request
 
     async def detect(self, image: crops.Image) -> np.ndarray:
-        (probability,) = await self._infer("det_onnx", {"image": image}, ["probability"])
+        (probability,) = await self._infer("det_onnx", self._profile.version, {"image": image}, ["probability"])
         return probability
 
     async def orient(self, image: crops.Image, width: np.ndarray) -> np.ndarray:
-        (probability,) = await self._infer("cls_onnx", {"image": image, "width": width}, ["probability"])
+        (probability,) = await self._infer(
+            "cls_onnx", self._profile.version, {"image": image, "width": width}, ["probability"]
+        )
         return probability
 
     async def recognize(self, image: crops.Image, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        index, score = await self._infer("rec_onnx", {"image": image, "width": width}, ["index", "score"])
+        index, score = await self._infer(
+            "rec_onnx", self._profile.rec_version, {"image": image, "width": width}, ["index", "score"]
+        )
         return index, score
 
-    async def _infer(self, model: str, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+    async def _infer(
+        self, model: str, version: int, inputs: dict[str, np.ndarray], outputs: list[str]
+    ) -> list[np.ndarray]:
         if self._request.is_cancelled():
             raise _CancelledError
         # A new request each time: executing one object twice at once brings the server down.
         response = await pb_utils.InferenceRequest(
             model_name=model,
-            model_version=self._version,
+            model_version=version,
             requested_output_names=outputs,
             inputs=[pb_utils.Tensor(name, np.ascontiguousarray(value)) for name, value in inputs.items()],
             request_id=self._request.request_id(),

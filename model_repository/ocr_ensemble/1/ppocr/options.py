@@ -13,6 +13,7 @@ _RANGES = {
     "text_score": (0.0, 1.0),
     "min_side": (32, 4096),
     "max_side": (32, 10_000),
+    "rec_batch_size": (1, 32),  # rec_onnx takes no more
 }
 
 
@@ -20,14 +21,17 @@ _RANGES = {
 class Options:
     """Options of a reading; None takes the profile's own value.
 
+    `profile` names the weights, `rec_profile` those of recognition where they are to be another profile's.
     `use_det` false reads the whole picture as one line; `use_cls` false leaves lines as they stand; `use_rec` false
     gives boxes alone. `det_thresh` binarises the probability map, `box_thresh` is a box's least mean probability,
     `unclip_ratio` widens boxes, `text_score` is a line's least score. Text is looked for in the picture enlarged until
-    its shorter side has `min_side` pixels, and made smaller until its longer one has `max_side`. Raises
-    InvalidArgumentError for a value out of its range.
+    its shorter side has `min_side` pixels, and made smaller until its longer one has `max_side`.
+    `rec_batch_size` is how many lines recognition is given in one call. Raises InvalidArgumentError for a value out of
+    its range.
     """
 
     profile: str | None = None
+    rec_profile: str | None = None
     use_det: bool = True
     use_cls: bool = True
     use_rec: bool = True
@@ -38,6 +42,7 @@ class Options:
     text_score: float | None = None
     min_side: int | None = None
     max_side: int | None = None
+    rec_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -74,6 +74,8 @@ class Stopwatch:
 
 async def read(data: bytes, options: Options, profile: Profile, networks: Networks) -> Page:
     """Read an encoded picture. Raises RequestError for what is wrong with it, and whatever `networks` raises."""
+    if options.rec_batch_size is not None:
+        profile = replace(profile, recognition=replace(profile.recognition, batch=options.rec_batch_size))
     watch = Stopwatch()
     with watch.stage("decode"):
         picture = image.decode(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .detection import DetectionRules
@@ -14,11 +14,13 @@ from .recognition import RecognitionRules
 
 @dataclass(frozen=True)
 class Profile:
-    """`version` is the version of det_onnx, cls_onnx and rec_onnx that holds the weights. `characters` are the CTC
-    classes; the blank, class 0, is the empty string. `text_score` is a line's least score where none is asked for."""
+    """`version` is the version of det_onnx and cls_onnx that holds the weights, `rec_version` that of rec_onnx; they
+    differ where two profiles are mixed. `characters` are the CTC classes; the blank, class 0, is the empty string.
+    `text_score` is a line's least score where none is asked for."""
 
     name: str
     version: int
+    rec_version: int
     detection: DetectionRules
     recognition: RecognitionRules
     text_score: float
@@ -26,17 +28,18 @@ class Profile:
 
 
 def load_profiles(folder: Path) -> dict[str, Profile]:
-    """The profiles of `folder`/profiles whose dictionary lies in `folder`/dictionaries, by name.
+    """The profiles of `folder`/profiles, and of imported/ in it, by name; dictionaries lie in `folder`/dictionaries.
 
     A dictionary has one character a line, class 1 first. Only "\\n" ends a line: some characters look like line ends.
     """
     profiles = {}
-    for path in sorted((folder / "profiles").glob("*.json")):
+    for path in sorted((folder / "profiles").rglob("*.json")):
         table = json.loads(path.read_text(encoding="utf-8"))
         dictionary = (folder / "dictionaries" / f"{path.stem}.txt").read_bytes().decode("utf-8")
         profiles[path.stem] = Profile(
             name=path.stem,
             version=table["version"],
+            rec_version=table["version"],
             detection=DetectionRules(**table["detection"]),
             recognition=RecognitionRules(**table["recognition"]),
             text_score=table["text_score"],
@@ -50,3 +53,16 @@ def choose(profiles: Mapping[str, Profile], name: str) -> Profile:
     if name not in profiles:
         raise InvalidArgumentError(f"profile {name!r} is not loaded; there are {', '.join(profiles)}")
     return profiles[name]
+
+
+def mixed(profile: Profile, recogniser: Profile) -> Profile:
+    """Detection and orientation of one profile, recognition of another."""
+    if profile.name == recogniser.name:
+        return profile
+    return replace(
+        profile,
+        name=f"{profile.name}_det+{recogniser.name}_rec",
+        rec_version=recogniser.rec_version,
+        recognition=recogniser.recognition,
+        characters=recogniser.characters,
+    )

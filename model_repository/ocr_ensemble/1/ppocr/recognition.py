@@ -13,7 +13,6 @@ import numpy.typing as npt
 from .crops import Image
 
 HEIGHT = 48  # rows of the network's input
-_BATCH = 6  # lines in one call: wider batches bring no more on a CPU, and hold up a short page behind a long one
 _OVERLAP = 2 * HEIGHT  # columns that neighbouring windows share: two wide characters
 
 
@@ -22,14 +21,17 @@ class RecognitionRules:
     """How lines become network input, in columns at height 48.
 
     Widths are rounded up to a multiple of `step`, at least `least`: the ladder that bounds how many shapes the
-    runtime meets. With `by_page`, six lines of like ratio share the widest one's width, as PP-OCR does it; otherwise
-    a line's width is its own. A line wider than `most` is read in overlapping windows.
+    runtime meets. With `by_page`, `batch` lines of like ratio share the widest one's width, as PP-OCR does it;
+    otherwise a line's width is its own. A line wider than `most` is read in overlapping windows.
+
+    `batch` lines are read in one call: more bring nothing on a CPU, and hold up a short page behind a long one.
     """
 
     least: int
     step: int
     most: int
     by_page: bool
+    batch: int = 6
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def batches(crops: list[Image], rules: RecognitionRules) -> list[Batch]:
         same_width = [order]
     else:  # in order of width, so that equal rungs are neighbours
         same_width = [list(group) for _, group in groupby(order, lambda place: _rung(ratios[place], rules))]
-    groups = [some[first : first + _BATCH] for some in same_width for first in range(0, len(some), _BATCH)]
+    groups = [some[first : first + rules.batch] for some in same_width for first in range(0, len(some), rules.batch)]
     return [_batch(crops, [windows[place] for place in group], _rung(ratios[group[-1]], rules)) for group in groups]
 
 
