@@ -148,7 +148,7 @@ def test_pictures_and_pdfs_are_fetched_from_hosts_that_are_allowed(triton: Launc
 
 
 def test_one_profile_can_detect_and_another_recognise(triton: Launched) -> None:
-    options = {"profile": "PP-OCRv4_mobile", "recProfile": "PP-OCRv6_tiny", "textRecBatchSize": 2}
+    options: Any = {"profile": "PP-OCRv4_mobile", "recProfile": "PP-OCRv6_tiny", "textRecBatchSize": 2}
     read = result(post(triton.adapter_url, file=in_base64(PAGE), fileType=1, **options))
     assert read["profile"] == "PP-OCRv4_mobile_det+PP-OCRv6_tiny_rec"
     pruned = read["ocrResults"][0]["prunedResult"]
