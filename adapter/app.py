@@ -27,6 +27,7 @@ from adapter.internvl.reader import InternvlReader
 from adapter.listeners import ByPort
 from adapter.metrics import CONTENT_TYPE, Metrics
 from adapter.middleware import BodyLimit, Guard, KeyGuard, Observer
+from adapter.page import site
 from adapter.recognizer import Recognizer
 from adapter.runtime import RuntimeProbe
 from adapter.settings import Settings
@@ -39,8 +40,8 @@ logger = logging.getLogger(__name__)
 
 _VERSION = "0.1.0"
 
-# Ask for no API key: the probe, the metrics, and what describes the rest.
-_OPEN_PATHS = re.compile(r"/(health|metrics|openapi\.json|docs(/.*)?)")
+# Ask for no API key: the probe, the metrics, what describes the rest, and the page, which asks its visitor for one.
+_OPEN_PATHS = re.compile(r"/(health|metrics|openapi\.json|docs(/.*)?|page/(files/.*|example\.png))?")
 
 # For the schema alone, so that /docs can send a key: KeyGuard is who asks for it.
 _KEY = Security(APIKeyHeader(name="X-API-Key", auto_error=False))
@@ -83,6 +84,8 @@ def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics) -> Fast
     _set_rules(app, settings, metrics, api_of)
     app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type=CONTENT_TYPE), include_in_schema=False)
     app.include_router(health.router)
+    app.include_router(site.router)
+    app.mount("/page/files", site.files)
     for api in apis:
         _include(app, api, settings, paths=api.root_paths)
         _include(app, api, settings, api.prefix)

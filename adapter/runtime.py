@@ -13,6 +13,8 @@ _ENSEMBLE = "ocr_ensemble"
 _NETWORKS = ("det_onnx", "cls_onnx", "rec_onnx")
 # The embedded server's onnxruntime backend tells what it runs on by this gauge.
 _PROVIDER_METRIC = "ocr_onnxruntime_execution_provider"
+# The ensemble tells its profiles by this one.
+_PROFILE_METRIC = "ocr_ensemble_profile"
 # ONNX Runtime's names of what Triton's configurations call accelerators.
 _PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -28,11 +30,12 @@ _LIFETIME = 10.0
 
 @dataclass(frozen=True)
 class Runtime:
-    """The profile that reads where a request names none, and ONNX Runtime's execution providers that the networks
-    run on."""
+    """The profile that reads where a request names none, ONNX Runtime's execution providers that the networks run on,
+    and all profiles that there are."""
 
     default_profile: str
     providers: tuple[str, ...]
+    profiles: tuple[str, ...]
 
     @property
     def gpu(self) -> bool:
@@ -58,24 +61,36 @@ class RuntimeProbe:
     async def _ask(self) -> Runtime:
         ensemble, *networks = await asyncio.gather(*map(self._triton.configuration, (_ENSEMBLE, *_NETWORKS)))
         try:
-            providers = running_on(await self._triton.metrics())
+            metrics = await self._triton.metrics()
         except TritonUnavailableError:  # of the metrics alone; the models have just been there
-            providers = ()
+            metrics = ""
+        providers = running_on(metrics)
         if not providers:
             # NVIDIA's backend has no such gauge, but refuses a model whose accelerators it does not have.
             providers = configured_on(networks)
-        return Runtime(ensemble.parameters["default_profile"], providers)
+        default = ensemble.parameters["default_profile"]
+        return Runtime(default, providers, loaded_profiles(metrics) or (default,))
 
 
 def running_on(metrics: str) -> tuple[str, ...]:
     """The execution providers in Triton's metrics (Prometheus' text format); none where the backend tells none."""
-    found = {
-        sample.labels["provider"]
+    gauges = _gauges(metrics, _PROVIDER_METRIC)
+    return tuple(sorted({labels["provider"] for labels in gauges if labels["model"] in _NETWORKS}))
+
+
+def loaded_profiles(metrics: str) -> tuple[str, ...]:
+    """The profiles in Triton's metrics, by name."""
+    return tuple(sorted(labels["profile"] for labels in _gauges(metrics, _PROFILE_METRIC)))
+
+
+def _gauges(metrics: str, name: str) -> list[dict[str, str]]:
+    """The labels of those of the gauge that are set."""
+    return [
+        sample.labels
         for family in text_string_to_metric_families(metrics)
         for sample in family.samples
-        if sample.name == _PROVIDER_METRIC and sample.value and sample.labels["model"] in _NETWORKS
-    }
-    return tuple(sorted(found))
+        if sample.name == name and sample.value
+    ]
 
 
 def configured_on(networks: list[Configuration]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""The documented APIs."""
+"""The documented APIs, and the page's own."""
 
-from adapter.apis import dots_ocr_server, internvl_service, paddleocr_service, paddlex_ocr, sagemaker_endpoint
+from adapter.apis import dots_ocr_server, internvl_service, paddleocr_service, paddlex_ocr, page, sagemaker_endpoint
 from adapter.apis.base import Api
 
 APIS: tuple[Api, ...] = (
@@ -9,4 +9,5 @@ APIS: tuple[Api, ...] = (
     internvl_service.API,
     dots_ocr_server.API,
     paddlex_ocr.API,
+    page.API,
 )

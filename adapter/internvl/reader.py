@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -35,6 +35,25 @@ class PageReading:
     findings: tuple[Finding, ...]
     image_patches: int
     """The tiles that the model was shown."""
+    truncated: bool
+    """Whether the limit of tokens cut the text off."""
+    repaired: bool
+    """Whether a repetition without end was left out."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of the text about a picture, as the model writes it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class LastPassage(Passage):
+    """The last piece, empty or not, and what is to be said of the whole."""
+
+    confidence: float
+    """Of all tokens."""
     truncated: bool
     """Whether the limit of tokens cut the text off."""
     repaired: bool
@@ -97,6 +116,28 @@ class InternvlReader:
         ):
             pages = tuple([reading async for reading in readings])
         return FileReading(pages, first[0].width, first[0].height, True, False)
+
+    async def write(self, picture: bytes, name: str, prompt: str) -> AsyncGenerator[Passage, None]:
+        """Ask `prompt` about the picture in the field `name`; the text piece by piece, at the end a `LastPassage`.
+
+        To close the generator is to cancel the model's work. Raises what `read` raises.
+        """
+        shown = await self._decoder.show(picture, name)
+        answer = PlainText()
+        logprobs: list[float] = []
+        truncated = False
+        async with (
+            self.model.admit() as admission,
+            aclosing(self.model.generate(admission, prompt, shown.encoded, self._sampling)) as chunks,
+        ):
+            async for chunk in chunks:
+                logprobs += chunk.logprobs
+                truncated |= chunk.truncated
+                yield Passage(answer.feed(chunk.text))
+                if answer.looping:
+                    break
+        rest = answer.finish()
+        yield LastPassage(rest, confidence(logprobs), truncated, answer.repaired)
 
     async def _page(self, admission: Admission, picture: bytes, prompt: str) -> PageReading:
         answer = PlainText()

@@ -54,7 +54,7 @@ class StandIn:
     pictures: Sequence[PageImage] = ()
     error: ServiceError | None = None
     error_after: ServiceError | None = None
-    runtime_: Runtime = field(default=Runtime("PP-OCRv4_mobile", ("CPUExecutionProvider",)))
+    runtime_: Runtime = field(default=Runtime("PP-OCRv4_mobile", ("CPUExecutionProvider",), ("PP-OCRv4_mobile",)))
     is_ready: bool = True
     seen: list[RecognitionOptions] = field(default_factory=list)
     layouts: list[Layout] = field(default_factory=list)

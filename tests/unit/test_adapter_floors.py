@@ -12,7 +12,7 @@ FLOORS = [
     {"adapter.server"},
     {"adapter.app"},
     {"adapter.apis"},
-    {"adapter.apis.*", "adapter.health", "adapter.documentation"},
+    {"adapter.apis.*", "adapter.health", "adapter.documentation", "adapter.page.site"},
     {"adapter.apis.base", "adapter.middleware", "adapter.listeners"},
     {"adapter.dots.reader", "adapter.internvl.reader"},
     {"adapter.recognizer", "adapter.vlm", "adapter.runtime", "adapter.decoding"},
@@ -32,7 +32,7 @@ FLOORS = [
     {"adapter.pdf_worker", "adapter.web"},
     {"adapter.pdf_pages", "adapter.searchable_pdf", "adapter.addresses"},
     {"adapter.pdf_protocol", "adapter.labels", "adapter.pixels"},
-    {"adapter.logs", "adapter.dots", "adapter.dots.geometry", "adapter.internvl", "adapter.repetition"},
+    {"adapter.logs", "adapter.dots", "adapter.dots.geometry", "adapter.internvl", "adapter.page", "adapter.repetition"},
     {"adapter.settings", "adapter.errors", "adapter.metrics", "adapter.context"},
 ]
 

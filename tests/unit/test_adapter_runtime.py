@@ -48,7 +48,7 @@ def test_else_they_are_those_that_the_configurations_name(
 ) -> None:
     networks = [Configuration({}, on_gpu, accelerators)] * 3
     assert configured_on(networks) == providers
-    assert Runtime("PP-OCRv6_small", providers).gpu is on_gpu
+    assert Runtime("PP-OCRv6_small", providers, ()).gpu is on_gpu
 
 
 class FakeTriton:
@@ -75,7 +75,7 @@ def test_what_runs_counts_and_not_what_was_configured() -> None:
     async def ask() -> Runtime:
         return await RuntimeProbe(triton).runtime()  # type: ignore[arg-type]
 
-    assert asyncio.run(ask()) == Runtime("PP-OCRv4_mobile", ("CPUExecutionProvider",))
+    assert asyncio.run(ask()) == Runtime("PP-OCRv4_mobile", ("CPUExecutionProvider",), ("PP-OCRv4_mobile",))
 
 
 def test_without_metrics_the_configuration_is_believed() -> None:

@@ -193,7 +193,7 @@ def test_a_picture_over_the_documented_size_is_refused_before_it_is_read(path: s
 
 
 def test_health_tells_what_is_loaded() -> None:
-    runtime = Runtime("PP-OCRv4_mobile", ("CUDAExecutionProvider",))
+    runtime = Runtime("PP-OCRv4_mobile", ("CUDAExecutionProvider",), ("PP-OCRv4_mobile",))
     answer = client(StandIn(runtime_=runtime)).get("/paddleocr-service/health")
     assert (answer.status_code, answer.json()) == (
         200,

@@ -48,7 +48,7 @@ def test_further_pictures_in_a_file_are_told() -> None:
 
 
 def test_gpu_enabled_is_the_truth() -> None:
-    standin = StandIn(runtime_=Runtime("PP-OCRv4_mobile", ("CUDAExecutionProvider",)))
+    standin = StandIn(runtime_=Runtime("PP-OCRv4_mobile", ("CUDAExecutionProvider",), ("PP-OCRv4_mobile",)))
     assert invoke(standin, json={"image": BASE64}).json()["gpu_enabled"] is True
 
 

@@ -35,6 +35,13 @@ class TritonPythonModel:
         self._default_profile = parameters["default_profile"]["string_value"]
         self._profiles = profiles.load_profiles(Path(args["model_repository"], args["model_version"]))
         profiles.choose(self._profiles, self._default_profile)
+        # Who asks Triton for its metrics learns what may be asked for. The family has to live as long as the metrics.
+        self._family = pb_utils.MetricFamily(
+            name="ocr_ensemble_profile", description="1 for each loaded profile", kind=pb_utils.MetricFamily.GAUGE
+        )
+        self._loaded = [self._family.Metric(labels={"profile": name}) for name in self._profiles]
+        for metric in self._loaded:
+            metric.set(1)
 
     async def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request; a bad request gets its error and its neighbours their answers."""
