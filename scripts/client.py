@@ -50,7 +50,7 @@ def upload(server: str, picture: Path, options: Mapping[str, str] | None = None)
         UploadError: there was no answer, or it was an error.
         OSError: the file cannot be read.
     """
-    body, content_type = _multipart(picture.name, picture.read_bytes(), options or {})
+    body, content_type = multipart(picture.name, picture.read_bytes(), options or {})
     request = urllib.request.Request(f"{server}/upload", body, {"Content-Type": content_type})  # noqa: S310
     try:
         with _OPENER.open(request, timeout=TIMEOUT) as response:
@@ -62,7 +62,7 @@ def upload(server: str, picture: Path, options: Mapping[str, str] | None = None)
     return answer
 
 
-def _multipart(name: str, content: bytes, fields: Mapping[str, str]) -> tuple[bytes, str]:
+def multipart(name: str, content: bytes, fields: Mapping[str, str]) -> tuple[bytes, str]:
     """Body and content type of a form (RFC 7578) with one file."""
     boundary = secrets.token_hex(16)
     quoted = name.translate({ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"})
