@@ -33,6 +33,9 @@ class TritonPythonModel:
         """Load the profiles that lie beside this file."""
         parameters = json.loads(args["model_config"])["parameters"]
         self._default_profile = parameters["default_profile"]["string_value"]
+        self._pace = pipeline.Pace(
+            lines=_number(parameters, "recognition_lines"), calls=_number(parameters, "recognition_calls")
+        )
         self._profiles = profiles.load_profiles(Path(args["model_repository"], args["model_version"]))
         profiles.choose(self._profiles, self._default_profile)
         # Who asks Triton for its metrics learns what may be asked for. The family has to live as long as the metrics.
@@ -53,7 +56,8 @@ class TritonPythonModel:
             profile = profiles.choose(self._profiles, options.profile or self._default_profile)
             if options.rec_profile:
                 profile = profiles.mixed(profile, profiles.choose(self._profiles, options.rec_profile))
-            page = await pipeline.read(_picture(request), options, profile, _TritonNetworks(profile, request))
+            networks = _TritonNetworks(profile, request)
+            page = await pipeline.read(_picture(request), options, profile, networks, self._pace)
         except RequestError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
         except _CancelledError:
@@ -109,6 +113,13 @@ class _TritonNetworks:
         if response.has_error():
             raise pb_utils.TritonModelException(f"{model}: {response.error().message()}")
         return [pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs]
+
+
+def _number(parameters: dict[str, dict[str, str]], name: str) -> int:
+    number = int(parameters[name]["string_value"])
+    if number < 1:
+        raise ValueError(f"the parameter {name} of ocr_ensemble must be at least 1, not {number}")
+    return number
 
 
 def _picture(request: Any) -> bytes:

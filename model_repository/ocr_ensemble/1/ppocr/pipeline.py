@@ -19,7 +19,6 @@ from .options import Options
 from .profiles import Profile
 from .words import Word, words
 
-_IN_FLIGHT = 2  # batches of one page at a time: keeps a network busy, and a short page waits for no more than these
 _ORIENTATION_BATCH = 32
 
 
@@ -61,6 +60,15 @@ class Page:
     times: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How a page's lines go through the recogniser: `lines` at most in one call, `calls` under way at a time. More of
+    either keep a wide network busy, and hold up a short page behind a long one."""
+
+    lines: int
+    calls: int
+
+
 @dataclass
 class Stopwatch:
     times: dict[str, float] = field(default_factory=dict)
@@ -72,7 +80,7 @@ class Stopwatch:
         self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - start
 
 
-async def read(data: bytes, options: Options, profile: Profile, networks: Networks) -> Page:
+async def read(data: bytes, options: Options, profile: Profile, networks: Networks, pace: Pace) -> Page:
     """Read an encoded picture. Raises RequestError for what is wrong with it, and whatever `networks` raises."""
     if options.rec_batch_size is not None:
         profile = replace(profile, recognition=replace(profile.recognition, batch=options.rec_batch_size))
@@ -97,7 +105,7 @@ async def read(data: bytes, options: Options, profile: Profile, networks: Networ
     texts: Sequence[recognition.Line | None] = [None] * len(lines)
     if options.use_rec:
         with watch.stage("recognition"):
-            lines, texts = await _read_lines(lines, stances, profile, networks)
+            lines, texts = await _read_lines(lines, stances, profile, networks, pace)
 
     def to_picture(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return frame.to_picture(points, width, height)
@@ -160,16 +168,18 @@ async def _stances(lines: list[crops.Crop], networks: Networks) -> list[orientat
     return orientation.stances(probability, [line.quarter_turns == 1 for line in lines])
 
 
-async def _recognize(lines: list[crops.Crop], profile: Profile, networks: Networks) -> list[recognition.Line]:
-    """The text of each line, in order; a few batches are under way at a time."""
-    free = asyncio.Semaphore(_IN_FLIGHT)
+async def _recognize(
+    lines: list[crops.Crop], profile: Profile, networks: Networks, pace: Pace
+) -> list[recognition.Line]:
+    """The text of each line, in order. A batch is made while those before it are being read."""
+    batches = recognition.batches([line.image for line in lines], profile.recognition, pace.lines)
+    read: list[tuple[recognition.Window, recognition.Line]] = []
 
-    async def read_batch(batch: recognition.Batch) -> list[tuple[recognition.Window, recognition.Line]]:
-        async with free:
-            return batch.lines(*await networks.recognize(batch.image, batch.width), profile.characters)
+    async def read_batches() -> None:
+        for batch in batches:
+            read.extend(batch.lines(*await networks.recognize(batch.image, batch.width), profile.characters))
 
-    batches = recognition.batches([line.image for line in lines], profile.recognition)
-    read = [part for parts in await asyncio.gather(*map(read_batch, batches)) for part in parts]
+    await asyncio.gather(*(read_batches() for _ in range(pace.calls)))
     read.sort(key=lambda part: (part[0].line, part[0].start))
     parts: list[list[recognition.Line]] = [[] for _ in lines]
     for window, line in read:
@@ -178,15 +188,15 @@ async def _recognize(lines: list[crops.Crop], profile: Profile, networks: Networ
 
 
 async def _read_lines(
-    lines: list[crops.Crop], stances: list[orientation.Stance], profile: Profile, networks: Networks
+    lines: list[crops.Crop], stances: list[orientation.Stance], profile: Profile, networks: Networks, pace: Pace
 ) -> tuple[list[crops.Crop], list[recognition.Line]]:
     """The lines as they were read, and what was read. Contested ones are read the other way up, too, and the better
     reading is kept. They are few: a call of their own leaves the batches, and so the texts, of the others alone."""
-    texts = await _recognize(lines, profile, networks)
+    texts = await _recognize(lines, profile, networks, pace)
     contested = [place for place, stance in enumerate(stances) if stance.contested]
     turned = [lines[place].turned_over() for place in contested]
     lines = list(lines)
-    for place, line, text in zip(contested, turned, await _recognize(turned, profile, networks)):
+    for place, line, text in zip(contested, turned, await _recognize(turned, profile, networks, pace)):
         if text.score > texts[place].score:
             lines[place], texts[place] = line, text
     return lines, texts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -24,7 +25,7 @@ class RecognitionRules:
     runtime meets. With `by_page`, `batch` lines of like ratio share the widest one's width, as PP-OCR does it;
     otherwise a line's width is its own. A line wider than `most` is read in overlapping windows.
 
-    `batch` lines are read in one call: more bring nothing on a CPU, and hold up a short page behind a long one.
+    At most `batch` lines are read in one call.
     """
 
     least: int
@@ -108,8 +109,9 @@ def joined(parts: list[Line]) -> Line:
     )
 
 
-def batches(crops: list[Image], rules: RecognitionRules) -> list[Batch]:
-    """The crops of one page as network input, narrow ones first.
+def batches(crops: list[Image], rules: RecognitionRules, most: int) -> Iterator[Batch]:
+    """The crops of one page as network input, at most so many in one batch, wide ones first: short work comes last, so
+    that networks which share it end together. Each batch is made when it is asked for.
 
     What a line is padded with depends on its own page alone, never on what other callers send: its answer is the same
     under load.
@@ -118,11 +120,14 @@ def batches(crops: list[Image], rules: RecognitionRules) -> list[Batch]:
     ratios = [(window.end - window.start) / crops[window.line].shape[0] for window in windows]
     order: list[int] = np.argsort(ratios).tolist()
     if rules.by_page:
-        same_width = [order]
+        same_width = [order[first : first + rules.batch] for first in range(0, len(order), rules.batch)]
     else:  # in order of width, so that equal rungs are neighbours
         same_width = [list(group) for _, group in groupby(order, lambda place: _rung(ratios[place], rules))]
-    groups = [some[first : first + rules.batch] for some in same_width for first in range(0, len(some), rules.batch)]
-    return [_batch(crops, [windows[place] for place in group], _rung(ratios[group[-1]], rules)) for group in groups]
+    for some in reversed(same_width):
+        width = _rung(ratios[some[-1]], rules)
+        step = min(most, rules.batch)
+        for first in range(0, len(some), step):
+            yield _batch(crops, [windows[place] for place in some[first : first + step]], width)
 
 
 def _rung(ratio: float, rules: RecognitionRules) -> int:

@@ -1,0 +1,110 @@
+"""How the OCR models are laid out on this machine's cores: instances and threads of each, and how pages go through."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+# Each instance is a process that holds the weights of a profile.
+_MOST_INSTANCES = 8
+
+
+class Mode(Enum):
+    """OCR_MODE: what the cores are for."""
+
+    LATENCY = "latency"  # one picture's answer as soon as can be
+    THROUGHPUT = "throughput"  # as many pictures as can be
+
+
+@dataclass(frozen=True)
+class Instances:
+    """`count` copies of a model that work at the same time, each with so many threads."""
+
+    count: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Who gets the cores.
+
+    Attributes:
+        detection: instances of det_onnx.
+        recognition: instances of rec_onnx.
+        small: instances of each of the other networks.
+        pages: instances of ocr_ensemble, each of which reads one picture at a time.
+        lines: of one page in one call to rec_onnx.
+    """
+
+    detection: Instances
+    recognition: Instances
+    small: Instances
+    pages: int
+    lines: int
+
+    @property
+    def calls(self) -> int:
+        """Of one page to rec_onnx under way: each instance has one to work on and the next at hand."""
+        return 2 * self.recognition.count
+
+    def of(self, network: str) -> Instances:
+        """The instances of a network."""
+        return {"det_onnx": self.detection, "rec_onnx": self.recognition}.get(network, self.small)
+
+
+def usual(mode: Mode, cpus: int) -> Layout:
+    """The layout for a machine on which none has been tried out.
+
+    Instances of one thread compute a fifth to a quarter more than one of many threads, which wait for each other after
+    each of a network's operators. A page has many lines to share among them, but is one picture to find them in.
+    """
+    count = min(cpus, _MOST_INSTANCES)
+    alone = Instances(1, cpus)
+    return Layout(
+        detection=alone if mode is Mode.LATENCY else Instances(max(1, count // 2), max(1, cpus // count)),
+        recognition=Instances(count, max(1, cpus // count)),
+        small=alone if mode is Mode.LATENCY else Instances(1, max(1, cpus // count)),
+        pages=2 * count,
+        lines=2,
+    )
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a layout was found on, and holds for."""
+
+    processor: str
+    cpus: int
+
+    @classmethod
+    def here(cls) -> Machine:
+        """This one."""
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+        return cls(name, len(os.sched_getaffinity(0)))
+
+
+def save(path: Path, machine: Machine, found: dict[Mode, Layout]) -> None:
+    """Keep the layouts that were found on a machine."""
+    layouts = {mode.value: asdict(layout) for mode, layout in found.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": asdict(machine), "layouts": layouts}, indent=1) + "\n")
+
+
+def chosen(path: Path, machine: Machine, mode: Mode) -> Layout:
+    """The layout that was found for that mode on such a machine, else the usual one."""
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return usual(mode, machine.cpus)
+    if Machine(**kept["machine"]) != machine or mode.value not in kept["layouts"]:
+        return usual(mode, machine.cpus)
+    return _layout(kept["layouts"][mode.value])
+
+
+def _layout(kept: dict[str, Any]) -> Layout:
+    return Layout(**{name: Instances(**value) if isinstance(value, dict) else value for name, value in kept.items()})
