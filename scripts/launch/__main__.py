@@ -9,6 +9,7 @@ import sys
 import time
 
 from scripts.client import UploadError, upload
+from scripts.launch.layout import SettingError
 from scripts.launch.ports import Listeners, PortError
 from scripts.launch.server import ROOT, Server, running_server
 from scripts.launch.signals import until_signal
@@ -29,7 +30,7 @@ def main() -> int:
     drop_in = parser.parse_args().drop_in
     try:
         asyncio.run(until_signal(_serve(Listeners.from_environment(os.environ, drop_in))))
-    except (PortError, TritonError, GaveUp) as error:
+    except (PortError, SettingError, TritonError, GaveUp) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -1,16 +1,28 @@
-"""How the OCR models are laid out on this machine's cores: instances and threads of each, and how pages go through."""
+"""How the OCR models are to run: in which precision, and with how many instances and threads each."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 # Each instance is a process that holds the weights of a profile.
 _MOST_INSTANCES = 8
+
+
+class SettingError(Exception):
+    """A setting has no such value; the message names it."""
+
+
+class Precision(Enum):
+    """OCR_PRECISION: what the networks compute in."""
+
+    EXACT = "exact"  # float32
+    FAST = "fast"  # bfloat16, where the processor has it
 
 
 class Mode(Enum):
@@ -88,23 +100,53 @@ class Machine:
         return cls(name, len(os.sched_getaffinity(0)))
 
 
-def save(path: Path, machine: Machine, found: dict[Mode, Layout]) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """How the OCR models are to run."""
+
+    precision: Precision
+    layout: Layout
+
+
+def wish(environment: Mapping[str, str], tuned: Path) -> Wanted:
+    """What OCR_PRECISION and OCR_MODE ask for, on this machine.
+
+    Args:
+        environment: where the settings are.
+        tuned: the file that `save` has written, if it has.
+
+    Raises:
+        SettingError: one of the settings has no such value.
+    """
+    mode = _choice(environment, "OCR_MODE", Mode, Mode.THROUGHPUT)
+    return Wanted(_choice(environment, "OCR_PRECISION", Precision, Precision.EXACT), found(tuned, Machine.here(), mode))
+
+
+def save(path: Path, machine: Machine, layouts: Mapping[Mode, Layout]) -> None:
     """Keep the layouts that were found on a machine."""
-    layouts = {mode.value: asdict(layout) for mode, layout in found.items()}
+    kept = {mode.value: asdict(layout) for mode, layout in layouts.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": asdict(machine), "layouts": layouts}, indent=1) + "\n")
+    path.write_text(json.dumps({"machine": asdict(machine), "layouts": kept}, indent=1) + "\n")
 
 
-def chosen(path: Path, machine: Machine, mode: Mode) -> Layout:
+def found(path: Path, machine: Machine, mode: Mode) -> Layout:
     """The layout that was found for that mode on such a machine, else the usual one."""
     try:
         kept: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         return usual(mode, machine.cpus)
-    if Machine(**kept["machine"]) != machine or mode.value not in kept["layouts"]:
+    if Machine(**kept["machine"]) != machine:
         return usual(mode, machine.cpus)
-    return _layout(kept["layouts"][mode.value])
+    values: dict[str, Any] = kept["layouts"][mode.value]
+    values |= {name: Instances(**value) for name, value in values.items() if isinstance(value, dict)}
+    return Layout(**values)
 
 
-def _layout(kept: dict[str, Any]) -> Layout:
-    return Layout(**{name: Instances(**value) if isinstance(value, dict) else value for name, value in kept.items()})
+_Choice = TypeVar("_Choice", bound=Enum)
+
+
+def _choice(environment: Mapping[str, str], setting: str, kind: type[_Choice], default: _Choice) -> _Choice:
+    value = environment.get(setting) or default.value
+    if value not in {choice.value for choice in kind}:
+        raise SettingError(f"{setting} must be {' or '.join(choice.value for choice in kind)}, not {value!r}")
+    return kind(value)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from scripts.launch.layout import Layout
+from scripts.launch.layout import Precision, Wanted
 
 # Flags of Linux' /proc/cpuinfo: x86's two instruction sets for it, and Arm's.
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
-_PRECISION_PROPERTY = "INFERENCE_PRECISION_HINT"
-
-
-class Precision(Enum):
-    """OCR_PRECISION: what the networks compute in."""
-
-    EXACT = "exact"  # float32
-    FAST = "fast"  # bfloat16
+_HINTS = {Precision.EXACT: "f32", Precision.FAST: "bf16"}
 
 
 def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
@@ -28,7 +20,7 @@ def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return any(line[:1] in (["flags"], ["Features"]) and _BFLOAT16.intersection(line) for line in lines)
 
 
-def build(destination: Path, repository: Path, name: str, layout: Layout, precision: Precision) -> None:
+def build(destination: Path, repository: Path, name: str, wanted: Wanted) -> None:
     """Lay out a model repository that differs from another one in the configurations of a name.
 
     Everything else are links: nothing is written to `repository`.
@@ -37,8 +29,7 @@ def build(destination: Path, repository: Path, name: str, layout: Layout, precis
         destination: a folder to be made.
         repository: the model repository.
         name: of the named configurations (configs/NAME.pbtxt).
-        layout: instances and threads.
-        precision: of the networks.
+        wanted: how the OCR models are to run.
     """
     destination.mkdir(parents=True)
     for model in repository.iterdir():
@@ -49,23 +40,23 @@ def build(destination: Path, repository: Path, name: str, layout: Layout, precis
         for entry in model.iterdir():
             if entry.name != "configs":
                 (folder / entry.name).symlink_to(entry)
-        configuration = text_format.MessageToString(_configuration(model, name, layout, precision))
+        configuration = text_format.MessageToString(_configuration(model, name, wanted))
         (folder / "configs" / f"{name}.pbtxt").write_text(configuration)
 
 
-def _configuration(model: Path, name: str, layout: Layout, precision: Precision) -> ModelConfig:
+def _configuration(model: Path, name: str, wanted: Wanted) -> ModelConfig:
     """Of the model in a folder, by Triton's rule: the named configuration where there is one, else its config.pbtxt."""
     named = model / "configs" / f"{name}.pbtxt"
     config = text_format.Parse((named if named.exists() else model / "config.pbtxt").read_text(), ModelConfig())
     if config.backend == "onnxruntime":
-        instances = layout.of(config.name)
+        instances = wanted.layout.of(config.name)
         config.instance_group[0].count = instances.count
         config.parameters["intra_op_thread_count"].string_value = str(instances.threads)
         for accelerator in config.optimization.execution_accelerators.cpu_execution_accelerator:
-            accelerator.parameters[_PRECISION_PROPERTY] = {Precision.EXACT: "f32", Precision.FAST: "bf16"}[precision]
+            accelerator.parameters["INFERENCE_PRECISION_HINT"] = _HINTS[wanted.precision]
     elif config.name == "ocr_ensemble":
-        config.instance_group[0].count = layout.pages
-        config.parameters["precision"].string_value = precision.value
-        config.parameters["recognition_lines"].string_value = str(layout.lines)
-        config.parameters["recognition_calls"].string_value = str(layout.calls)
+        config.instance_group[0].count = wanted.layout.pages
+        config.parameters["precision"].string_value = wanted.precision.value
+        config.parameters["recognition_lines"].string_value = str(wanted.layout.lines)
+        config.parameters["recognition_calls"].string_value = str(wanted.layout.calls)
     return config

@@ -9,16 +9,20 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.client import answers
-from scripts.launch import dots, triton
+from scripts.launch import dots, repository, triton
+from scripts.launch.layout import Precision, Wanted, wish
 from scripts.launch.ports import Listeners
 from scripts.launch.rundir import RunDirectory, run_directory
 from scripts.launch.supervisor import Service, adopt_orphans, keep_running
 
 ROOT = Path(__file__).resolve().parents[2]
+
+# What scripts/tune has found.
+TUNED = ROOT / ".cache" / "layouts.json"
 
 # Together less than the 10 s that containers and init systems give.
 _ADAPTER_STOP_TIMEOUT = 3.0
@@ -40,7 +44,9 @@ class Server:
 
 
 @asynccontextmanager
-async def running_server(listeners: Listeners, say: Callable[[str], None]) -> AsyncIterator[Server]:
+async def running_server(
+    listeners: Listeners, say: Callable[[str], None], wanted: Wanted | None = None
+) -> AsyncIterator[Server]:
     """Start Triton and the adapter, wait until both are ready, and stop them at the end.
 
     Where DOTS_MODEL_PATH names weights, dots.ocr is loaded with them, and kept loaded.
@@ -48,12 +54,15 @@ async def running_server(listeners: Listeners, say: Callable[[str], None]) -> As
     Args:
         listeners: where to listen.
         say: takes every line for a person's eyes: what the services print and what becomes of them.
+        wanted: how the OCR models are to run; None: as the environment asks, and scripts/tune has found.
 
     Raises:
+        SettingError: OCR_PRECISION or OCR_MODE has no such value.
         PortError: a port is in use; nothing has been started.
         TritonError: Triton cannot run on this machine, or dots.ocr cannot be loaded.
         GaveUp: a service died before it was ready.
     """
+    wanted = wanted or wish(os.environ, TUNED)
     listeners.check_free()
     adopt_orphans()
     url = f"http://{listeners.local_host}:{listeners.adapter}"
@@ -66,7 +75,7 @@ async def running_server(listeners: Listeners, say: Callable[[str], None]) -> As
             # Left in reverse: the adapter stops taking requests first, and Triton then has none in flight.
             services = [
                 await stack.enter_async_context(_task(keep_running(service, ready.is_set, say)))
-                for service in (_triton(listeners, run, key, say), _adapter(listeners, key, say))
+                for service in (_triton(listeners, run, key, say, wanted), _adapter(listeners, key, say))
             ]
             if weights := os.environ.get(dots.SETTING):
                 keep_loaded = dots.keep_loaded(
@@ -105,15 +114,19 @@ async def _first(tasks: list[asyncio.Task[None]]) -> None:
         task.result()
 
 
-def _triton(listeners: Listeners, run: RunDirectory, key: str, say: Callable[[str], None]) -> Service:
-    backends = run.path / "backends"
+def _triton(listeners: Listeners, run: RunDirectory, key: str, say: Callable[[str], None], wanted: Wanted) -> Service:
+    backends, models = run.path / "backends", run.path / "models"
     triton.build_backend_directory(backends, ROOT / "backends")
+    if wanted.precision is Precision.FAST and not repository.has_bfloat16():
+        say("OCR_PRECISION=fast: this processor has no bfloat16, so the networks compute in float32.")
+        wanted = replace(wanted, precision=Precision.EXACT)
+    repository.build(models, ROOT / "model_repository", triton.CONFIGURATION, wanted)
     log = triton.ServerLog(ROOT / ".cache" / "logs" / "triton.log", say)
     return Service(
         name="Triton",
         command=triton.command(
             listeners,
-            ROOT / "model_repository",
+            models,
             backends,
             run.shared_memory_prefix,
             key,

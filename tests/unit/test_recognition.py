@@ -78,7 +78,7 @@ def test_a_lines_width_does_not_depend_on_its_neighbours():
 
 def test_the_size_of_batches_can_be_chosen():
     crops = [blank(200)] * 5
-    assert [len(batch.windows) for batch in batches(crops, replace(BY_LINE, batch=2))] == [2, 2, 1]
+    assert [len(batch.windows) for batch in batches(crops, replace(BY_LINE, batch=2), most=6)] == [2, 2, 1]
 
 
 def test_by_page_six_lines_of_like_ratio_share_the_widest_ones_width():

@@ -36,7 +36,9 @@ class TritonPythonModel:
         self._pace = pipeline.Pace(
             lines=_number(parameters, "recognition_lines"), calls=_number(parameters, "recognition_calls")
         )
-        self._profiles = profiles.load_profiles(Path(args["model_repository"], args["model_version"]))
+        self._profiles = profiles.load_profiles(
+            Path(args["model_repository"], args["model_version"]), parameters["precision"]["string_value"]
+        )
         profiles.choose(self._profiles, self._default_profile)
         # Who asks Triton for its metrics learns what may be asked for. The family has to live as long as the metrics.
         self._family = pb_utils.MetricFamily(

@@ -27,14 +27,17 @@ class Profile:
     characters: list[str]
 
 
-def load_profiles(folder: Path) -> dict[str, Profile]:
+def load_profiles(folder: Path, precision: str = "exact") -> dict[str, Profile]:
     """The profiles of `folder`/profiles, and of imported/ in it, by name; dictionaries lie in `folder`/dictionaries.
+
+    `precision` is what the networks compute in: what a profile lists under its name takes the place of its values.
 
     A dictionary has one character a line, class 1 first. Only "\\n" ends a line: some characters look like line ends.
     """
     profiles = {}
     for path in sorted((folder / "profiles").rglob("*.json")):
         table = json.loads(path.read_text(encoding="utf-8"))
+        table.update(table.get(precision, {}))
         dictionary = (folder / "dictionaries" / f"{path.stem}.txt").read_bytes().decode("utf-8")
         profiles[path.stem] = Profile(
             name=path.stem,

@@ -1,0 +1,105 @@
+"""Who gets the cores, and how Triton is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format  # type: ignore[import-untyped]
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from scripts.launch.layout import (
+    Instances,
+    Layout,
+    Machine,
+    Mode,
+    Precision,
+    SettingError,
+    Wanted,
+    found,
+    save,
+    usual,
+    wish,
+)
+from scripts.launch.repository import build, has_bfloat16
+from scripts.launch.server import ROOT
+from scripts.launch.triton import CONFIGURATION
+
+REPOSITORY = ROOT / "model_repository"
+LAYOUT = Layout(Instances(1, 3), Instances(5, 2), Instances(1, 4), pages=7, lines=9)
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("cpus", [1, 2, 3, 4, 8, 16, 96])
+def test_no_network_has_more_threads_than_there_are_cores(mode: Mode, cpus: int) -> None:
+    layout = usual(mode, cpus)
+    for instances in (layout.detection, layout.recognition, layout.small):
+        assert 1 <= instances.count * instances.threads <= cpus
+
+
+@pytest.mark.parametrize("cpus", [2, 4, 16])
+def test_for_latency_all_cores_look_for_the_text_of_one_picture(cpus: int) -> None:
+    assert usual(Mode.LATENCY, cpus).detection == Instances(1, cpus)
+    assert usual(Mode.THROUGHPUT, cpus).detection.threads < cpus
+
+
+def test_what_was_found_on_a_machine_holds_there_and_nowhere_else(tmp_path: Path) -> None:
+    path = tmp_path / "cache" / "layouts.json"
+    machine = Machine("processor", 2)
+    assert found(path, machine, Mode.LATENCY) == usual(Mode.LATENCY, 2)
+    save(path, machine, {Mode.LATENCY: LAYOUT, Mode.THROUGHPUT: usual(Mode.THROUGHPUT, 2)})
+    assert found(path, machine, Mode.LATENCY) == LAYOUT
+    assert found(path, Machine("processor", 4), Mode.LATENCY) == usual(Mode.LATENCY, 4)
+
+
+def test_settings_choose_precision_and_mode(tmp_path: Path) -> None:
+    path = tmp_path / "layouts.json"
+    save(path, Machine.here(), {Mode.LATENCY: LAYOUT, Mode.THROUGHPUT: usual(Mode.THROUGHPUT, 2)})
+    assert wish({"OCR_PRECISION": "fast", "OCR_MODE": "latency"}, path) == Wanted(Precision.FAST, LAYOUT)
+    assert wish({"OCR_PRECISION": ""}, path).precision is wish({}, path).precision
+
+
+@pytest.mark.parametrize("setting", ["OCR_PRECISION", "OCR_MODE"])
+def test_a_value_that_a_setting_does_not_have_is_named(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(SettingError, match=f"{setting} must be .* or .*, not 'quick'"):
+        wish({setting: "quick"}, tmp_path / "layouts.json")
+
+
+def configuration(repository: Path, model: str) -> ModelConfig:
+    text = (repository / model / "configs" / f"{CONFIGURATION}.pbtxt").read_text()
+    return text_format.Parse(text, ModelConfig())
+
+
+@pytest.mark.parametrize(("precision", "hint"), [(Precision.EXACT, "f32"), (Precision.FAST, "bf16")])
+def test_triton_is_told_by_the_models_named_configurations(tmp_path: Path, precision: Precision, hint: str) -> None:
+    build(tmp_path / "models", REPOSITORY, CONFIGURATION, Wanted(precision, LAYOUT))
+    for model, instances in {"det_onnx": (1, 3), "cls_onnx": (1, 4), "rec_onnx": (5, 2)}.items():
+        config = configuration(tmp_path / "models", model)
+        assert config.instance_group[0].count == instances[0]
+        assert config.parameters["intra_op_thread_count"].string_value == str(instances[1])
+        (accelerator,) = config.optimization.execution_accelerators.cpu_execution_accelerator
+        assert accelerator.parameters["INFERENCE_PRECISION_HINT"] == hint
+    ensemble = configuration(tmp_path / "models", "ocr_ensemble")
+    assert ensemble.instance_group[0].count == 7
+    values = {key: value.string_value for key, value in ensemble.parameters.items()}
+    assert values["precision"] == precision.value
+    assert (values["recognition_lines"], values["recognition_calls"]) == ("9", "10")
+
+
+def test_all_else_in_the_repository_is_as_it_was(tmp_path: Path) -> None:
+    build(tmp_path / "models", REPOSITORY, CONFIGURATION, Wanted(Precision.EXACT, LAYOUT))
+    for path in REPOSITORY.rglob("*"):
+        inside = path.relative_to(REPOSITORY)
+        if len(inside.parts) > 1 and inside.parts[1] != "configs":
+            assert (tmp_path / "models" / inside).resolve() == path.resolve()
+
+
+def test_bfloat16_is_told_by_the_processors_flags(tmp_path: Path) -> None:
+    def says(line: str) -> bool:
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+        return has_bfloat16(tmp_path / "cpuinfo")
+
+    assert says("flags\t\t: fpu avx512_bf16 avx512_fp16")
+    assert says("Features\t: fp asimd bf16")
+    assert not says("flags\t\t: fpu avx512f avx512vl")
+    assert not says("model name\t: bf16")
