@@ -81,7 +81,7 @@ def usual(mode: Mode, cpus: int) -> Layout:
         recognition=Instances(count, max(1, cpus // count)),
         small=alone if mode is Mode.LATENCY else Instances(1, max(1, cpus // count)),
         pages=2 * count,
-        lines=2,
+        lines=1,
     )
 
 

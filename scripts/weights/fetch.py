@@ -24,7 +24,7 @@ from scripts.weights.download import download
 from scripts.weights.errors import DownloadError, WeightsError
 
 # What decides, beside the catalogue, what an installed file looks like.
-RECIPE_SOURCES = ("graphs.py", "dictionary.py")
+RECIPE_SOURCES = ("graphs.py", "heads.py", "dictionary.py")
 
 
 class Part(Enum):

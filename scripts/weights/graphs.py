@@ -2,7 +2,8 @@
 
 An exported network takes normalised float32 NCHW pictures. The rewritten one takes the pixels as they were decoded
 (uint8, NHWC, BGR) and normalises them itself; a recogniser answers with one index and one score per column instead of
-one probability per class. Only the borders are new: every node of the original stays as it was.
+one probability per class. Only the borders are new, and a detector's head (see heads): every other node of the original
+stays as it was.
 
     detector    `image` UINT8 [batch, H, W, 3]                             -> `probability` FP32 [batch, H, W]
     classifier  `image` UINT8 [batch, h, w, 3], `width` INT32 [batch, 1]   -> `probability` FP32 [batch, 2] (0°, 180°)
@@ -22,6 +23,7 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from scripts.weights import heads
 from scripts.weights.errors import GraphError
 from scripts.weights.networks import Kind, Normalisation
 
@@ -55,7 +57,7 @@ def metadata(model: ModelProto, key: str) -> str | None:
 
 
 def _detector(original: ModelProto, normalisation: Normalisation) -> ModelProto:
-    rewriting = _Rewriting(original)
+    rewriting = _Rewriting(heads.shuffled(original))
     rewriting.take_pixels("H", "W", normalisation)
     rewriting.squeeze(rewriting.answer, 1, output="probability")
     rewriting.give("probability", TensorProto.FLOAT, ["batch", "H", "W"])
