@@ -23,7 +23,8 @@ import numpy.typing as npt
 from ppocr import options, pipeline, profiles
 
 from backends.onnxruntime import sessions
-from scripts.launch.server import ROOT
+from scripts.launch.layout import wish
+from scripts.launch.server import ROOT, TUNED
 
 _REPOSITORY = ROOT / "model_repository"
 _OUTPUTS = {"det_onnx": ["probability"], "cls_onnx": ["probability"], "rec_onnx": ["index", "score"]}
@@ -84,10 +85,12 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is not for who reads the answers
     setting = json.loads(input())
-    profile = profiles.load_profiles(_REPOSITORY / "ocr_ensemble" / "1")[setting["profile"]]
+    precision = "fast" if "bf16" in json.dumps(setting["configurations"]) else "exact"
+    profile = profiles.load_profiles(_REPOSITORY / "ocr_ensemble" / "1", precision)[setting["profile"]]
     recorder = Recorder(setting["configurations"], profile.version)
+    pace = pipeline.Pace(wish(os.environ, TUNED).layout.lines, calls=1)
     for path in setting["pictures"]:
-        asyncio.run(pipeline.read(Path(path).read_bytes(), options.Options(), profile, recorder))
+        asyncio.run(pipeline.read(Path(path).read_bytes(), options.Options(), profile, recorder, pace))
     print(json.dumps({"calls": len(recorder.calls)}), file=answers)
     for _ in sys.stdin:
         began = time.perf_counter()
