@@ -33,6 +33,7 @@ from adapter.runtime import RuntimeProbe
 from adapter.settings import Settings
 from adapter.sources import FileLimit, Sources
 from adapter.triton import Triton
+from adapter.tritons import Tritons
 from adapter.vlm import Contract, InternvlContract, Sampling, VisionLanguageModel, VllmContract
 
 logger = logging.getLogger(__name__)
@@ -115,16 +116,22 @@ def _new_app(title: str, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _running_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
-    triton = Triton(
-        settings.triton_target, settings.request_timeout, settings.triton_metrics_target, settings.triton_key
-    )
+    def tritons(targets: Sequence[str]) -> Tritons:
+        servers = [
+            Triton(target, settings.request_timeout, settings.metrics_url(target), settings.triton_key)
+            for target in targets
+        ]
+        return Tritons(servers, settings.request_timeout)
+
+    triton = tritons(settings.triton_targets)
+    vlm_triton = tritons(settings.vlm_triton_url) if settings.vlm_triton_url else triton
     gate = Gate(settings.max_in_flight, settings.max_waiting, metrics)
     sources, documents, draughtsman = Sources(settings), Documents(settings), Draughtsman()
     decoder = Decoder(settings.vlm_max_pixels)
 
     def writer(contract: Contract) -> VisionLanguageModel:
         own_gate = Gate(settings.vlm_max_in_flight, settings.vlm_max_waiting, metrics)
-        return VisionLanguageModel(contract, triton, own_gate, metrics, settings.generation_timeout)
+        return VisionLanguageModel(contract, vlm_triton, own_gate, metrics, settings.generation_timeout)
 
     try:
         recognizer = Recognizer(triton, documents, gate, metrics, settings.pdf_pages_in_flight)
@@ -145,6 +152,7 @@ async def _running_services(settings: Settings, metrics: Metrics) -> AsyncIterat
         draughtsman.close()
         decoder.close()
         await triton.close()
+        await vlm_triton.close()
 
 
 def _set_rules(app: FastAPI, settings: Settings, metrics: Metrics, api_of: Callable[[str], Api | None]) -> None:

@@ -13,7 +13,7 @@ from adapter.documents import Documents, Layout, PageImage
 from adapter.gate import Gate
 from adapter.metrics import Metrics
 from adapter.ordered import ordered
-from adapter.triton import Triton
+from adapter.tritons import Tritons
 
 _MODEL = "ocr_ensemble"
 _MODELS = ("det_onnx", "cls_onnx", "rec_onnx", _MODEL)
@@ -107,7 +107,7 @@ class Recognizer:
     """Reads pictures through Triton, in the turn that the gate gives them."""
 
     def __init__(
-        self, triton: Triton, documents: Documents, gate: Gate, metrics: Metrics, pages_in_flight: int
+        self, triton: Tritons, documents: Documents, gate: Gate, metrics: Metrics, pages_in_flight: int
     ) -> None:
         """`pages_in_flight`: how many pages of one document are read at the same time."""
         self._triton = triton
@@ -123,7 +123,7 @@ class Recognizer:
     async def read(self, picture: bytes, options: RecognitionOptions) -> Page:
         """Read an encoded picture (JPEG, PNG, BMP, TIFF, WebP, GIF).
 
-        Raises `BusyError` when the queue is full, and whatever `Triton.infer` raises.
+        Raises `BusyError` when the queue is full, and whatever `Tritons.infer` raises.
         """
         async with self._gate.enter():
             return await self._read(picture, options)

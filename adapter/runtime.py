@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapter.errors import TritonUnavailableError
-from adapter.triton import Configuration, Triton
+from adapter.triton import Configuration
+from adapter.tritons import Tritons
 
 _ENSEMBLE = "ocr_ensemble"
 _NETWORKS = ("det_onnx", "cls_onnx", "rec_onnx")
@@ -46,7 +47,7 @@ class Runtime:
 class RuntimeProbe:
     """Asks Triton, and keeps the answer for some seconds. Must be made inside the running event loop."""
 
-    def __init__(self, triton: Triton) -> None:
+    def __init__(self, triton: Tritons) -> None:
         self._triton = triton
         self._lock = asyncio.Lock()
         self._known: tuple[float, Runtime] | None = None

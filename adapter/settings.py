@@ -28,10 +28,17 @@ class Settings(BaseSettings):
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     triton_grpc_port: int = Field(default=8001, ge=1, le=65535)
-    triton_url: str | None = Field(default=None, description="host:port of Triton's gRPC; unset, this machine's.")
+    triton_url: Words = Field(
+        default=(),
+        description="host:port of Triton's gRPC, of each of several that take turns; a host may be a DNS name with "
+        "several addresses. Unset, this machine's.",
+    )
     triton_metrics_port: int = Field(default=8002, ge=1, le=65535)
     triton_metrics_url: str | None = Field(
         default=None, description="URL of Triton's metrics; unset, of the metrics port on the host of its gRPC."
+    )
+    vlm_triton_url: Words = Field(
+        default=(), description="The same for the Triton that has the vision-language models; unset, the one above."
     )
 
     triton_key: str | None = Field(default=None, description="Lets models be loaded and unloaded.")
@@ -102,12 +109,11 @@ class Settings(BaseSettings):
     unclip_ratio: float | None = Field(default=None, gt=0, description="Unset: the profile's own.")
 
     @property
-    def triton_target(self) -> str:
-        """host:port of the gRPC endpoint to call."""
-        return self.triton_url or f"127.0.0.1:{self.triton_grpc_port}"
+    def triton_targets(self) -> tuple[str, ...]:
+        """host:port of each gRPC endpoint to call."""
+        return self.triton_url or (f"127.0.0.1:{self.triton_grpc_port}",)
 
-    @property
-    def triton_metrics_target(self) -> str:
-        """URL of the metrics to read."""
-        host = self.triton_target.rpartition(":")[0]
+    def metrics_url(self, target: str) -> str:
+        """URL of the metrics of the Triton with this gRPC endpoint."""
+        host = target.rpartition(":")[0]
         return self.triton_metrics_url or f"http://{host}:{self.triton_metrics_port}/metrics"

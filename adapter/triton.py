@@ -36,6 +36,12 @@ _CHANNEL_OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 500),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 800),
+    # Of a name with several addresses all are called, in turn.
+    ("grpc.lb_policy_name", "round_robin"),
+    # A machine that is gone closes no connection: it is one that owes the answer to a ping. Rarer than Triton's default
+    # takes for an attack, and with more patience than a server wants that stands still for some seconds.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
 ]
 
 # Our models mark the faults that a caller can do something about with a word in brackets, since a Triton error carries
@@ -74,13 +80,14 @@ class Configuration:
 
 
 class Triton:
-    """A Triton server, over gRPC. Must be made inside the running event loop.
+    """One Triton server, over gRPC. Must be made inside the running event loop.
 
     Cancelling a task that awaits a call cancels the call in Triton too.
     """
 
     def __init__(self, target: str, timeout: float, metrics_url: str, key: str | None = None) -> None:
-        """`target` is host:port; `timeout`, in seconds, bounds every call; `key` lets models be loaded and unloaded."""
+        """`target` is host:port; `timeout`, in seconds, bounds the calls that name none; `key` lets models be loaded
+        and unloaded."""
         self._timeout = timeout
         self._metrics_url = metrics_url
         self._admin = {_ADMIN: key} if key else {}
@@ -89,19 +96,19 @@ class Triton:
     async def close(self) -> None:
         await self._client.close()
 
-    async def infer(self, model: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    async def infer(self, model: str, inputs: Mapping[str, np.ndarray], timeout: float) -> dict[str, np.ndarray]:
         """Run `model` once: its inputs by name, its outputs by name (BYTES tensors are arrays of `bytes`).
 
-        Raises `InvalidRequestError`, `UnreadableImageError` or `TooLargeError` where the model says that the caller is
-        at fault; `TritonUnavailableError`, within a second, when Triton is away; `ModelUnavailableError`;
-        `DeadlineExceededError`; `InternalError`.
+        `timeout` is in seconds. Raises `InvalidRequestError`, `UnreadableImageError` or `TooLargeError` where the model
+        says that the caller is at fault; `TritonUnavailableError`, within a second, when Triton is away;
+        `ModelUnavailableError`; `DeadlineExceededError`; `InternalError`.
         """
         try:
             result = await self._client.infer(
-                model, _tensors(inputs), request_id=request_id.get(), client_timeout=self._timeout
+                model, _tensors(inputs), request_id=request_id.get(), client_timeout=timeout
             )
         except InferenceServerException as error:
-            raise self._translated(error, model, self._timeout) from error
+            raise self._translated(error, model, timeout) from error
         return _arrays(result)
 
     async def stream(

@@ -16,7 +16,7 @@ from adapter.context import api_name
 from adapter.errors import DeadlineExceededError, ModelUnavailableError
 from adapter.gate import Admission, Gate
 from adapter.metrics import Metrics
-from adapter.triton import Triton
+from adapter.tritons import Tritons
 
 # Seconds. Eight billion parameters come from a slow disk in some minutes.
 _LOAD_TIMEOUT = 1800.0
@@ -128,7 +128,7 @@ class VisionLanguageModel:
     Must be made inside the running event loop.
     """
 
-    def __init__(self, contract: Contract, triton: Triton, gate: Gate, metrics: Metrics, timeout: float) -> None:
+    def __init__(self, contract: Contract, triton: Tritons, gate: Gate, metrics: Metrics, timeout: float) -> None:
         """`timeout`: seconds that a text may take, waiting for its turn included."""
         self._contract = contract
         self._triton = triton
@@ -149,7 +149,7 @@ class VisionLanguageModel:
         return await self._triton.ready((self._contract.model,), timeout)
 
     async def on_gpu(self) -> bool:
-        """Whether the loaded model runs on a GPU. Raises what `Triton.configuration` raises."""
+        """Whether the loaded model runs on a GPU. Raises what `Tritons.configuration` raises."""
         if self._on_gpu is None:
             self._on_gpu = (await self._triton.configuration(self._contract.model)).on_gpu
         return self._on_gpu
@@ -164,7 +164,7 @@ class VisionLanguageModel:
         """What the model writes about an encoded picture (PNG or JPEG), as it writes it.
 
         To close the generator is to cancel the work in Triton. Raises `ModelUnavailableError` when the model is not
-        loaded, and whatever else `Triton.stream` raises.
+        loaded, and whatever else `Tritons.stream` raises.
         """
         deadline = time.monotonic() + self._timeout
         inputs = self._contract.inputs(prompt, picture, sampling)
@@ -185,7 +185,7 @@ class VisionLanguageModel:
         """Load the model anew: what runs is finished first, what arrives waits, and two copies are never in memory.
 
         Goes on to its end, even when the caller leaves; who calls meanwhile waits for the same end. Raises
-        `ModelUnavailableError` when the model cannot be loaded, and whatever else `Triton.load` raises.
+        `ModelUnavailableError` when the model cannot be loaded, and whatever else `Tritons.load` raises.
         """
         if self._reload is None or self._reload.done():
             self._reload = asyncio.create_task(self._replace())

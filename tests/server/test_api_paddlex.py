@@ -135,7 +135,7 @@ def files() -> Iterator[str]:
 
 
 def test_pictures_and_pdfs_are_fetched_from_hosts_that_are_allowed(triton: Launched, files: str) -> None:
-    settings = Settings(triton_url=triton.grpc_url, triton_metrics_url=triton.metrics_url, url_allow=(files,))
+    settings = Settings(triton_url=(triton.grpc_url,), triton_metrics_url=triton.metrics_url, url_allow=(files,))
     with running_adapter(settings) as adapter:
         found = result(post(adapter.url, image=f"http://{files}/picture"))
         assert len(found["texts"]) == len(MIXED)

@@ -23,12 +23,18 @@ def test_the_documented_names_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.host, settings.port, settings.work_count) == ("127.0.0.1", 7861, 2)
     assert (settings.text_score, settings.box_thresh, settings.unclip_ratio) == (0.3, 0.4, 2.0)
     assert settings.max_file_size == 1000
-    assert settings.triton_target == "127.0.0.1:9001"
+    assert settings.triton_targets == ("127.0.0.1:9001",)
 
 
 def test_a_url_of_triton_goes_before_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCR_TRITON_URL", "triton.internal:8001")
-    assert Settings().triton_target == "triton.internal:8001"
+    assert Settings().triton_targets == ("triton.internal:8001",)
+    assert Settings().metrics_url("triton.internal:8001") == "http://triton.internal:8002/metrics"
+
+
+def test_a_url_of_triton_may_be_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCR_TRITON_URL", "a:8001, b:8001")
+    assert Settings().triton_targets == ("a:8001", "b:8001")
 
 
 def test_what_no_document_sets_is_left_to_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
