@@ -11,7 +11,7 @@ import time
 from scripts.client import UploadError, upload
 from scripts.launch.layout import SettingError
 from scripts.launch.ports import Listeners, PortError
-from scripts.launch.server import ROOT, Server, running_server
+from scripts.launch.server import ROOT, TRITON_URL_SETTING, Parts, Server, running_server
 from scripts.launch.signals import until_signal
 from scripts.launch.supervisor import GaveUp
 from scripts.launch.triton import TritonError
@@ -23,25 +23,36 @@ def main() -> int:
     """Return the exit status: 0 when it was told to stop, 1 when it could not start or gave up."""
     parser = argparse.ArgumentParser(prog="scripts/serve", description="Run the server.")
     parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("serve", "triton"),
+        default="serve",
+        help=f"serve (the default): Triton and the adapter, or the adapter alone where {TRITON_URL_SETTING} names a "
+        "Triton elsewhere; triton: Triton alone",
+    )
+    parser.add_argument(
         "--drop-in",
         action="store_true",
         help="open the port of each API's own document as well (7861, 8000, 5000), and Triton's from 8100 on",
     )
-    drop_in = parser.parse_args().drop_in
+    arguments = parser.parse_args()
+    alone = arguments.what == "triton"
+    parts = Parts(triton=alone or not os.environ.get(TRITON_URL_SETTING), adapter=not alone)
     try:
-        asyncio.run(until_signal(_serve(Listeners.from_environment(os.environ, drop_in))))
+        asyncio.run(until_signal(_serve(Listeners.from_environment(os.environ, arguments.drop_in), parts)))
     except (PortError, SettingError, TritonError, GaveUp) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(listeners: Listeners) -> None:
+async def _serve(listeners: Listeners, parts: Parts) -> None:
     began = time.monotonic()
-    async with running_server(listeners, _say) as server:
+    async with running_server(listeners, _say, parts) as server:
         _say(f"Ready after {time.monotonic() - began:.1f} s.")
-        await _read_example(server)
-        _say(_addresses(listeners))
+        if parts.adapter:
+            await _read_example(server)
+        _say(_addresses(listeners, parts))
         await server.gave_up
 
 
@@ -57,21 +68,24 @@ async def _read_example(server: Server) -> None:
     _say("".join(f"  {line}\n" for line in lines))
 
 
-def _addresses(listeners: Listeners) -> str:
+def _addresses(listeners: Listeners, parts: Parts) -> str:
     host = listeners.local_host
-    rows = {f"http://{host}:{listeners.adapter}": "the HTTP APIs; /docs describes them"}
-    for port, name in (
-        (listeners.paddleocr_service, "the PaddleOCR service"),
-        (listeners.internvl, "InternVL"),
-        (listeners.dots, "DotsOCR"),
-    ):
-        if port:
-            rows[f"http://{host}:{port}"] = f"{name} alone"
-    rows |= {
-        f"http://{host}:{listeners.http}": "Triton's HTTP protocol",
-        f"{host}:{listeners.grpc}": "Triton's gRPC protocol",
-        f"http://{host}:{listeners.metrics}/metrics": "Triton's metrics",
-    }
+    rows = {}
+    if parts.adapter:
+        rows[f"http://{host}:{listeners.adapter}"] = "the HTTP APIs; /docs describes them"
+        for port, name in (
+            (listeners.paddleocr_service, "the PaddleOCR service"),
+            (listeners.internvl, "InternVL"),
+            (listeners.dots, "DotsOCR"),
+        ):
+            if port:
+                rows[f"http://{host}:{port}"] = f"{name} alone"
+    if parts.triton:
+        rows |= {
+            f"http://{host}:{listeners.http}": "Triton's HTTP protocol",
+            f"{host}:{listeners.grpc}": "Triton's gRPC protocol",
+            f"http://{host}:{listeners.metrics}/metrics": "Triton's metrics",
+        }
     width = max(map(len, rows))
     table = "".join(f"  {address:{width}}  {what}\n" for address, what in rows.items())
     return f"Open (on {listeners.host}):\n{table}Ctrl-C stops it."

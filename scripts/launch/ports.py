@@ -32,6 +32,8 @@ SETTINGS = {
     "OCR_DOTS_PORT": Port("DotsOCR's API", None, 5000),
 }
 
+_TRITON_SETTINGS = ("OCR_TRITON_HTTP_PORT", "OCR_TRITON_GRPC_PORT", "OCR_TRITON_METRICS_PORT")
+
 
 class PortError(Exception):
     """A port setting is no port number, is given twice, or is in use; the message names the setting."""
@@ -102,11 +104,18 @@ class Listeners:
         """The address under which a process on this machine reaches the listeners."""
         return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
 
-    def check_free(self) -> None:
-        """Raise PortError, naming every setting whose port cannot be bound and, where it can be told, who holds it."""
+    def check_free(self, *, triton: bool = True, adapter: bool = True) -> None:
+        """Raise PortError, naming every setting whose port cannot be bound and, where it can be told, who holds it.
+
+        Args:
+            triton: whether Triton's ports matter.
+            adapter: whether the adapter's ports matter.
+        """
         problems = []
         owner: dict[int, str] = {}
         for setting, port in self.by_setting.items():
+            if not (triton if setting in _TRITON_SETTINGS else adapter):
+                continue
             if port in owner:
                 problems.append(f"{setting} and {owner[port]} are both {port}")
                 continue

@@ -1,4 +1,4 @@
-"""The whole server: Triton, and the adapter before it."""
+"""The whole server: Triton, and the adapter before it; or one of them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,27 @@ _ADAPTER_STOP_TIMEOUT = 3.0
 _TRITON_STOP_TIMEOUT = triton.EXIT_TIMEOUT + 1.0
 _READY_INTERVAL = 0.1
 
+# Names the Triton of an adapter that stands alone.
+TRITON_URL_SETTING = "OCR_TRITON_URL"
+# What opens Triton's model control. Unset, it is drawn anew at each start, and nobody else knows it.
+_KEY_SETTING = "OCR_TRITON_KEY"
+_STATE_SETTING = "OCR_STATE_DIR"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of the server is run here."""
+
+    triton: bool = True
+    adapter: bool = True
+
 
 @dataclass(frozen=True)
 class Server:
     """A server that has been ready once.
 
     Attributes:
-        url: base URL of the HTTP APIs, as seen from this machine.
+        url: base URL of the HTTP APIs, as seen from this machine, whether they are served or not.
         gave_up: is done (with an exception) when a service died and is not started again.
     """
 
@@ -45,14 +59,15 @@ class Server:
 
 @asynccontextmanager
 async def running_server(
-    listeners: Listeners, say: Callable[[str], None], wanted: Wanted | None = None
+    listeners: Listeners, say: Callable[[str], None], parts: Parts = Parts(), wanted: Wanted | None = None
 ) -> AsyncIterator[Server]:
-    """Start Triton and the adapter, wait until both are ready, and stop them at the end.
+    """Start Triton and the adapter, wait until they are ready, and stop them at the end.
 
     Where DOTS_MODEL_PATH names weights, dots.ocr is loaded with them, and kept loaded.
 
     Args:
         listeners: where to listen.
+        parts: which of the two is started.
         say: takes every line for a person's eyes: what the services print and what becomes of them.
         wanted: how the OCR models are to run; None: as the environment asks, and scripts/tune has found.
 
@@ -63,21 +78,29 @@ async def running_server(
         GaveUp: a service died before it was ready.
     """
     wanted = wanted or wish(os.environ, TUNED)
-    listeners.check_free()
+    listeners.check_free(triton=parts.triton, adapter=parts.adapter)
     adopt_orphans()
     url = f"http://{listeners.local_host}:{listeners.adapter}"
     triton_url = f"http://{listeners.local_host}:{listeners.http}"
-    key = secrets.token_hex(16)
+    key = os.environ.get(_KEY_SETTING) or secrets.token_hex(16)
+    state = Path(os.environ.get(_STATE_SETTING) or ROOT / ".cache")
     ready, loaded = asyncio.Event(), asyncio.Event()
-    say("Starting Triton and the adapter.")
-    with run_directory(ROOT / ".cache" / "run") as run:
+    with run_directory(state / "run") as run:
         async with contextlib.AsyncExitStack() as stack:
+            to_run, probes = [], []
+            if parts.triton:
+                to_run.append(_triton(listeners, run, state / "logs", key, say, wanted))
+                probes.append(f"{triton_url}/v2/health/ready")
+            if parts.adapter:
+                to_run.append(_adapter(listeners, key, own_triton=parts.triton, say=say))
+                probes.append(f"{url}/ping")
+            say(f"{' and '.join(service.name for service in to_run)} {'are' if to_run[1:] else 'is'} being started.")
             # Left in reverse: the adapter stops taking requests first, and Triton then has none in flight.
             services = [
-                await stack.enter_async_context(_task(keep_running(service, ready.is_set, say)))
-                for service in (_triton(listeners, run, key, say, wanted), _adapter(listeners, key, say))
+                await stack.enter_async_context(_task(keep_running(service, ready.is_set, say))) for service in to_run
             ]
-            if weights := os.environ.get(dots.SETTING):
+            weights = os.environ.get(dots.SETTING)
+            if weights and parts.triton:
                 keep_loaded = dots.keep_loaded(
                     triton_url, key, ROOT / "model_repository", weights, loaded=loaded, say=say
                 )
@@ -88,7 +111,7 @@ async def running_server(
             stack.callback(gave_up.cancel)
             stack.callback(say, "Stopping.")
             # Triton first, because the adapter logs each time that it has to say no.
-            for probe in (f"{triton_url}/v2/health/ready", f"{url}/ping"):
+            for probe in probes:
                 while not (await asyncio.to_thread(answers, probe) and loaded.is_set()):
                     if gave_up.done():
                         await gave_up
@@ -114,25 +137,23 @@ async def _first(tasks: list[asyncio.Task[None]]) -> None:
         task.result()
 
 
-def _triton(listeners: Listeners, run: RunDirectory, key: str, say: Callable[[str], None], wanted: Wanted) -> Service:
-    backends, models = run.path / "backends", run.path / "models"
-    triton.build_backend_directory(backends, ROOT / "backends")
-    if wanted.precision is Precision.FAST and not repository.has_bfloat16():
-        say("OCR_PRECISION=fast: this processor has no bfloat16, so the networks compute in float32.")
-        wanted = replace(wanted, precision=Precision.EXACT)
-    repository.build(models, ROOT / "model_repository", triton.CONFIGURATION, wanted)
-    log = triton.ServerLog(ROOT / ".cache" / "logs" / "triton.log", say)
+def _triton(
+    listeners: Listeners, run: RunDirectory, logs: Path, key: str, say: Callable[[str], None], wanted: Wanted
+) -> Service:
+    installation = triton.installation(os.environ, run.path / "backends", ROOT / "backends")
+    models = ROOT / "model_repository"
+    # The layout is a CPU's; what another configuration says of instances and threads holds.
+    if installation.configuration == triton.CONFIGURATION:
+        models = run.path / "models"
+        if wanted.precision is Precision.FAST and not repository.has_bfloat16():
+            say("OCR_PRECISION=fast: this processor has no bfloat16, so the networks compute in float32.")
+            wanted = replace(wanted, precision=Precision.EXACT)
+        repository.build(models, ROOT / "model_repository", triton.CONFIGURATION, wanted)
+    log = triton.ServerLog(logs / "triton.log", say)
     return Service(
         name="Triton",
-        command=triton.command(
-            listeners,
-            models,
-            backends,
-            run.shared_memory_prefix,
-            key,
-            models=triton.models(os.environ),
-        ),
-        environment=triton.environment(os.environ),
+        command=triton.command(installation, listeners, models, run.shared_memory_prefix, key),
+        environment=installation.environment,
         stop_timeout=_TRITON_STOP_TIMEOUT,
         drained=lambda: log.drained,
         ailment=triton.StubWatch(),
@@ -141,7 +162,8 @@ def _triton(listeners: Listeners, run: RunDirectory, key: str, say: Callable[[st
     )
 
 
-def _adapter(listeners: Listeners, key: str, say: Callable[[str], None]) -> Service:
+def _adapter(listeners: Listeners, key: str, *, own_triton: bool, say: Callable[[str], None]) -> Service:
+    where = {TRITON_URL_SETTING: f"{listeners.local_host}:{listeners.grpc}"} if own_triton else {}
     return Service(
         name="The adapter",
         command=[sys.executable, "-m", "adapter"],
@@ -151,8 +173,8 @@ def _adapter(listeners: Listeners, key: str, say: Callable[[str], None]) -> Serv
             "PYTHONPATH": str(ROOT),
             "OCR_HOST": listeners.host,
             **{setting: str(port) for setting, port in listeners.by_setting.items()},
-            "OCR_TRITON_URL": f"{listeners.local_host}:{listeners.grpc}",
-            "OCR_TRITON_KEY": key,
+            _KEY_SETTING: key,
+            **where,
         },
         stop_timeout=_ADAPTER_STOP_TIMEOUT,
         output=say,

@@ -1,4 +1,4 @@
-"""The embedded Triton: the `tritonserver` of the nvidia-pytriton wheel, given the backends of this repository."""
+"""Triton: as a rule the `tritonserver` of the nvidia-pytriton wheel, given the backends of this repository."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import re
 import shutil
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.launch.ports import Listeners
@@ -21,8 +22,11 @@ MODELS = ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble")
 # Those that are loaded where a setting names their weights, by that setting.
 OPTIONAL_MODELS = {"MODEL_PATH": "internvl_python"}
 
-# The models' named configuration (configs/NAME.pbtxt) for the ONNX Runtime that the lock file installs. A model without
-# one takes its config.pbtxt.
+# The folder of a Triton that is installed on this machine, and the models' named configuration (configs/NAME.pbtxt) for
+# its ONNX Runtime. Unset, the wheel's Triton runs, with that for the ONNX Runtime that the lock file installs. A model
+# without such a configuration takes its config.pbtxt.
+HOME_SETTING = "OCR_TRITON_HOME"
+CONFIGURATION_SETTING = "OCR_TRITON_CONFIG"
 CONFIGURATION = "openvino"
 
 # Over gRPC its name is preceded by "triton-grpc-protocol-".
@@ -44,6 +48,45 @@ _DRAINED = "All models are stopped, unloading models"
 
 class TritonError(Exception):
     """The server cannot be started on this machine; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A Triton that can be run.
+
+    Attributes:
+        server: the executable.
+        backends: what --backend-directory names.
+        environment: in which it finds its libraries, and its Python stubs their packages.
+        configuration: what --model-config-name names.
+    """
+
+    server: Path
+    backends: Path
+    environment: Mapping[str, str]
+    configuration: str
+
+
+def installation(inherited: Mapping[str, str], directory: Path, own_backends: Path) -> Installation:
+    """The Triton that a setting names, as it is; else the wheel's.
+
+    Args:
+        inherited: the environment.
+        directory: where the wheel's backends may be laid out.
+        own_backends: this repository's, for the wheel's Triton.
+
+    Raises:
+        TritonError: there is none, or it cannot run here.
+    """
+    configuration = inherited.get(CONFIGURATION_SETTING) or CONFIGURATION
+    if not inherited.get(HOME_SETTING):
+        build_backend_directory(directory, own_backends)
+        return Installation(_WHEEL / "bin" / "tritonserver", directory, environment(inherited), configuration)
+    home = Path(inherited[HOME_SETTING])
+    server = home / "bin" / "tritonserver"
+    if not server.exists():
+        raise TritonError(f"{HOME_SETTING}: there is no {server}")
+    return Installation(server, home / "backends", inherited, configuration)
 
 
 def build_backend_directory(destination: Path, own_backends: Path) -> None:
@@ -86,38 +129,33 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def models(environment: Mapping[str, str]) -> list[str]:
-    """The models to load at the start: the OCR pipeline's, and those whose weights the environment names."""
-    return [*MODELS, *(model for setting, model in OPTIONAL_MODELS.items() if environment.get(setting))]
+def models(triton: Installation) -> list[str]:
+    """The models to load at the start: the OCR pipeline's, where there is what runs networks, and those whose weights
+    the environment names."""
+    ocr = MODELS if (triton.backends / "onnxruntime").exists() else ()
+    return [*ocr, *(model for setting, model in OPTIONAL_MODELS.items() if triton.environment.get(setting))]
 
 
 def command(
-    listeners: Listeners,
-    repository: Path,
-    backends: Path,
-    shared_memory_prefix: str,
-    key: str,
-    *,
-    models: Sequence[str] = MODELS,
+    triton: Installation, listeners: Listeners, repository: Path, shared_memory_prefix: str, key: str
 ) -> list[str]:
     """The server's command line.
 
     Args:
+        triton: what to run.
         listeners: the addresses to listen on.
         repository: the model repository.
-        backends: what `build_backend_directory` made.
         shared_memory_prefix: how the names of the shared memory regions of the Python stubs begin.
         key: the value of the header `ADMIN_HEADER`, without which no client may change what the server runs.
-        models: those to load at the start.
     """
     restricted = f"model-repository,logging,trace:{ADMIN_HEADER}={key}"
     return [
-        str(_WHEEL / "bin" / "tritonserver"),
+        str(triton.server),
         f"--model-repository={repository}",
-        f"--backend-directory={backends}",
+        f"--backend-directory={triton.backends}",
         "--model-control-mode=explicit",
-        *(f"--load-model={model}" for model in models),
-        f"--model-config-name={CONFIGURATION}",
+        *(f"--load-model={model}" for model in models(triton)),
+        f"--model-config-name={triton.configuration}",
         # Every configuration is complete; without this each Python model would be started twice, once to ask it.
         "--disable-auto-complete-config",
         f"--http-address={listeners.host}",
@@ -125,6 +163,8 @@ def command(
         f"--grpc-address={listeners.host}",
         f"--grpc-port={listeners.grpc}",
         f"--metrics-port={listeners.metrics}",
+        # A client may look this often, in ms, whether the connection still stands.
+        "--grpc-http2-min-recv-ping-interval-without-data=5000",
         f"--exit-timeout-secs={EXIT_TIMEOUT}",
         # Loading a model can bring its code along, and the other two name files to write: not for everybody's hands.
         f"--http-restricted-api={restricted}",
@@ -187,8 +227,8 @@ def _zombies(parent: int) -> Iterator[int]:
 
 
 def has_gpu() -> bool:
-    """Whether this machine has one of NVIDIA's."""
-    return Path("/dev/nvidiactl").exists()
+    """Whether this machine has one of NVIDIA's or AMD's."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
 
 
 def _joined(*folders: str | None) -> str:

@@ -82,7 +82,7 @@ def _others(layout: Layout, part: str, cpus: int) -> Iterator[Layout]:
 
 
 async def _pages_per_second(layout: Layout, mode: Mode, pictures: Sequence[Path], precision: Precision) -> float:
-    async with running_server(Listeners.free(), lambda line: None, Wanted(precision, layout)) as server:
+    async with running_server(Listeners.free(), lambda line: None, wanted=Wanted(precision, layout)) as server:
         rounds = [await _round(server, pictures, _CLIENTS[mode]) for _ in range(_ROUNDS)][1:]
     speed = statistics.median(rounds)
     _say(f"  {mode.value}: {speed:.2f} pages/s with {_in_words(layout)}")

@@ -130,10 +130,9 @@ class Tables:
 @contextmanager
 def serving(repository: Path, folder: Path) -> Iterator[Tables]:
     backends, log, listeners = folder / "backends", folder / "log", Listeners.free()
-    embedded.build_backend_directory(backends, ROOT / "backends")
-    binary = embedded.command(listeners, repository, backends, "", "")[0]
+    triton = embedded.installation(os.environ, backends, ROOT / "backends")
     command = [
-        binary,
+        str(triton.server),
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
         f"--http-address={listeners.host}",
@@ -146,9 +145,7 @@ def serving(repository: Path, folder: Path) -> Iterator[Tables]:
         "--exit-timeout-secs=2",
     ]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env=embedded.environment(os.environ), stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, env=triton.environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         with grpc.InferenceServerClient(f"{listeners.host}:{listeners.grpc}") as client:
             started = eventually(lambda: answers(client.is_server_live) or process.poll() is not None, 60)

@@ -70,3 +70,13 @@ def test_ports_whose_old_connections_linger_are_free() -> None:
         accepted.close()  # the side that closes first is left in TIME_WAIT
         client.close()
     listeners.check_free()
+
+
+def test_a_part_that_is_not_run_here_needs_no_ports() -> None:
+    listeners = Listeners.free()
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", listeners.adapter))
+        held.listen()
+        listeners.check_free(adapter=False)
+        with pytest.raises(PortError, match="OCR_PORT"):
+            listeners.check_free(triton=False)

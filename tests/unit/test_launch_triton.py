@@ -12,7 +12,16 @@ import pytest
 
 from scripts.launch import rundir
 from scripts.launch.rundir import RunDirectory, run_directory
-from scripts.launch.triton import ServerLog, StubWatch, build_backend_directory, environment, models
+from scripts.launch.triton import (
+    Installation,
+    ServerLog,
+    StubWatch,
+    TritonError,
+    build_backend_directory,
+    environment,
+    installation,
+    models,
+)
 
 
 def test_the_backend_directory_holds_the_python_backend_and_the_repositorys_own(tmp_path: Path) -> None:
@@ -42,9 +51,40 @@ def test_the_virtual_environment_comes_first_on_the_servers_path() -> None:
     assert environment({"PATH": "/usr/bin"})["PATH"] == f"{sys.prefix}/bin:/usr/bin"
 
 
-def test_a_vision_language_model_is_loaded_where_its_weights_are_named() -> None:
-    assert "internvl_python" not in models({"MODEL_PATH": ""})
-    assert "internvl_python" in models({"MODEL_PATH": "/models/InternVL3-8B-hf"})
+def test_the_wheels_triton_runs_where_none_is_named(tmp_path: Path) -> None:
+    triton = installation({"PATH": "/usr/bin"}, tmp_path / "laid out", tmp_path)
+    assert triton.server.name == "tritonserver"
+    assert (triton.backends / "python").is_dir()
+    assert triton.configuration == "openvino"
+
+
+def test_an_installed_triton_runs_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "tritonserver").touch()
+    settings = {"OCR_TRITON_HOME": str(tmp_path), "OCR_TRITON_CONFIG": "cuda", "PATH": "/usr/bin"}
+    triton = installation(settings, tmp_path / "unused", tmp_path)
+    assert triton == Installation(tmp_path / "bin" / "tritonserver", tmp_path / "backends", settings, "cuda")
+    assert not (tmp_path / "unused").exists()
+
+
+def test_a_triton_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TritonError, match="OCR_TRITON_HOME"):
+        installation({"OCR_TRITON_HOME": str(tmp_path)}, tmp_path / "unused", tmp_path)
+
+
+def loaded(backends: Path, **settings: str) -> set[str]:
+    return set(models(Installation(Path("tritonserver"), backends, settings, "cuda")))
+
+
+def test_a_vision_language_model_is_loaded_where_its_weights_are_named(tmp_path: Path) -> None:
+    assert "internvl_python" not in loaded(tmp_path, MODEL_PATH="")
+    assert "internvl_python" in loaded(tmp_path, MODEL_PATH="/models/InternVL3-8B-hf")
+
+
+def test_the_ocr_models_are_loaded_where_there_is_what_runs_networks(tmp_path: Path) -> None:
+    assert not loaded(tmp_path)
+    (tmp_path / "onnxruntime").mkdir()
+    assert {"det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble"} == loaded(tmp_path)
 
 
 def test_the_log_keeps_everything_and_passes_on_what_matters(tmp_path: Path) -> None:

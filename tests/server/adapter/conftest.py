@@ -46,7 +46,7 @@ class StandInTriton:
         config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
         (model / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
         (folder / "no_backends").mkdir()
-        triton.build_backend_directory(folder / "backends", folder / "no_backends")
+        self._triton = triton.installation(os.environ, folder / "backends", folder / "no_backends")
 
     @property
     def grpc(self) -> str:
@@ -55,12 +55,12 @@ class StandInTriton:
     def start(self) -> None:
         """Start it, and wait until it is ready."""
         command = triton.command(
-            self.listeners, self._folder / "repository", self._folder / "backends", self._shared_memory, key="unused"
+            self._triton, self.listeners, self._folder / "repository", self._shared_memory, key="unused"
         )
         self._process = subprocess.Popen(
             [argument for argument in command if not argument.startswith("--load-model")]
             + ["--load-model=ocr_ensemble"],
-            env=triton.environment(os.environ),
+            env=self._triton.environment,
             stdout=(self._folder / "log").open("a"),
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -73,7 +73,7 @@ class Vlms:
             config = (STANDIN / f"{model}.pbtxt").read_text(encoding="utf-8") + place
             (version.parent / "config.pbtxt").write_text(config, encoding="utf-8")
         (folder / "no_backends").mkdir()
-        triton.build_backend_directory(folder / "backends", folder / "no_backends")
+        self._triton = triton.installation(os.environ, folder / "backends", folder / "no_backends")
 
     @property
     def grpc(self) -> str:
@@ -82,12 +82,12 @@ class Vlms:
     def start(self) -> None:
         """Start it, and wait until both models are loaded."""
         command = triton.command(
-            self.listeners, self._folder / "repository", self._folder / "backends", self._shared_memory, key=KEY
+            self._triton, self.listeners, self._folder / "repository", self._shared_memory, key=KEY
         )
         self._process = subprocess.Popen(
             [argument for argument in command if not argument.startswith("--load-model")]
             + [f"--load-model={model}" for model in MODELS],
-            env=triton.environment(os.environ),
+            env=self._triton.environment,
             stdout=(self._folder / "log").open("a"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
