@@ -31,9 +31,10 @@ _READY_INTERVAL = 0.1
 
 # Names the Triton of an adapter that stands alone.
 TRITON_URL_SETTING = "OCR_TRITON_URL"
+# The folder for the files of a run and for Triton's log; unset, .cache.
+STATE_SETTING = "OCR_STATE_DIR"
 # What opens Triton's model control. Unset, it is drawn anew at each start, and nobody else knows it.
 _KEY_SETTING = "OCR_TRITON_KEY"
-_STATE_SETTING = "OCR_STATE_DIR"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ async def running_server(
     url = f"http://{listeners.local_host}:{listeners.adapter}"
     triton_url = f"http://{listeners.local_host}:{listeners.http}"
     key = os.environ.get(_KEY_SETTING) or secrets.token_hex(16)
-    state = Path(os.environ.get(_STATE_SETTING) or ROOT / ".cache")
+    state = Path(os.environ.get(STATE_SETTING) or ROOT / ".cache")
     ready, loaded = asyncio.Event(), asyncio.Event()
     with run_directory(state / "run") as run:
         async with contextlib.AsyncExitStack() as stack:

@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,23 +57,30 @@ class StandInTriton:
         command = triton.command(
             self._triton, self.listeners, self._folder / "repository", self._shared_memory, key="unused"
         )
+        self._run([word for word in command if not word.startswith("--load-model")] + ["--load-model=ocr_ensemble"])
+        end = time.monotonic() + START_TIMEOUT
+        while not self._ready():
+            # Triton has been seen to abort while it loads models on a busy machine; the launcher starts it again, too.
+            if self._process.poll() == -signal.SIGABRT:
+                self.kill()
+                self._run(self._process.args)
+            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert time.monotonic() < end, (self._folder / "log").read_text()
+            time.sleep(0.1)
+
+    def _run(self, command: Any) -> None:
         self._process = subprocess.Popen(
-            [argument for argument in command if not argument.startswith("--load-model")]
-            + ["--load-model=ocr_ensemble"],
+            command,
             env=self._triton.environment,
             stdout=(self._folder / "log").open("a"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        end = time.monotonic() + START_TIMEOUT
-        while not self._ready():
-            assert self._process.poll() is None, (self._folder / "log").read_text()
-            assert time.monotonic() < end, (self._folder / "log").read_text()
-            time.sleep(0.1)
 
     def kill(self) -> None:
         """End it and its stubs without a chance to say good-bye."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # of one that has aborted
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for region in Path("/dev/shm").glob(f"{self._shared_memory}*"):  # noqa: S108 - POSIX shared memory lies there
             region.unlink()

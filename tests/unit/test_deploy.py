@@ -1,0 +1,205 @@
+"""Every file of deploy/ against what it has to fit: schemas, linters, and the rest of the repository."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adapter.settings import Settings
+from scripts.launch import ports, server, triton
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+SCRIPTS = [path for path in sorted(DEPLOY.iterdir()) if path.is_file() and path.read_text().startswith("#!")]
+NETWORKS = ("det_onnx", "cls_onnx", "rec_onnx")
+
+
+def command(*words: object) -> "subprocess.CompletedProcess[str]":
+    """Run a program of the virtual environment."""
+    program, *arguments = map(str, words)
+    return subprocess.run(
+        [Path(sys.prefix) / "bin" / program, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+
+def loaded(name: str) -> Any:
+    return yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def compose() -> Any:
+    return loaded("compose.yaml")
+
+
+@pytest.fixture(scope="module")
+def bases() -> dict[str, dict[str, str]]:
+    rows = [line.split() for line in (DEPLOY / "bases").read_text().splitlines() if not line.startswith("#")]
+    return {kind: dict(zip(("image", "triton", "configuration", "python"), rest, strict=True)) for kind, *rest in rows}
+
+
+def test_the_files_are_those_that_are_checked_here_or_by_deploy_check() -> None:
+    assert {str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*") if path.is_file()} == {
+        "Caddyfile",
+        "Containerfile",
+        "Containerfile.dockerignore",
+        "README.md",
+        "bases",
+        "build",
+        "check",
+        "compose.yaml",
+        "monitoring/dashboards.yml",
+        "monitoring/grafana.yml",
+        "monitoring/ocr.json",
+        "monitoring/prometheus.yml",
+        "prune",
+        "run",
+    }
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_is_sound(script: Path) -> None:
+    result = command("shellcheck", script)
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_image_definition_is_sound() -> None:
+    result = command("hadolint", DEPLOY / "Containerfile")
+    assert result.returncode == 0, result.stdout
+
+
+def copied() -> list[str]:
+    """What the image definition takes from the repository."""
+    lines = re.findall(r"^COPY (?!--from)(.+)$", (DEPLOY / "Containerfile").read_text(), re.MULTILINE)
+    return [source for line in lines for source in line.split()[:-1]]
+
+
+def test_the_image_is_made_of_what_is_there_and_not_ignored() -> None:
+    ignored = (DEPLOY / "Containerfile.dockerignore").read_text().splitlines()
+    kept = [line.removeprefix("!") for line in ignored if line.startswith("!")]
+    assert copied()
+    for source in copied():
+        assert (ROOT / source).exists(), source
+        assert any((source + "/").startswith(f"{name}/") for name in kept), source
+
+
+def test_every_kind_has_a_pinned_base_and_configurations(bases: Any) -> None:
+    assert set(bases) == {"cpu", "cuda", "vllm", "rocm"}
+    for kind, base in bases.items():
+        assert re.search(r":.*\d{2}\.\d{2}|:.*\d{8}", base["image"]), kind
+        assert not base["image"].endswith(":latest")
+        for network in NETWORKS:
+            assert (ROOT / "model_repository" / network / "configs" / f"{base['configuration']}.pbtxt").exists()
+    assert bases["cpu"]["image"] in (DEPLOY / "Containerfile").read_text()
+
+
+def test_a_kind_that_is_not_known_is_refused() -> None:
+    result = subprocess.run([DEPLOY / "build", "abacus"], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "abacus" in result.stderr
+
+
+def test_what_serves_imports_nothing_of_what_the_image_leaves_out() -> None:
+    surplus = re.findall(r"^ *surplus=['\"](?:\$surplus )?(.+)['\"]$", (DEPLOY / "prune").read_text(), re.MULTILINE)
+    modules = {name.replace("-", "_") for line in surplus for name in line.split()} - {"nvidia_pytriton"}
+    assert {"onnx", "onnxruntime_openvino"} <= modules
+    modules = modules - {"onnxruntime_openvino"} | {"onnxruntime", "pytriton"}
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({sorted(modules)}))\n"
+        "import adapter.app, adapter.pdf_worker, scripts.launch.server, scripts.launch.dots\n"
+        "import ppocr.pipeline"
+    )
+    path = f"{ROOT}:{ROOT / 'model_repository' / 'ocr_ensemble' / '1'}"
+    result = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_compose_fits_its_schema() -> None:
+    result = command("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
+    assert result.returncode == 0, result.stdout
+
+
+def ours(compose: Any) -> dict[str, Any]:
+    return {name: service for name, service in compose["services"].items() if service["image"].startswith("ocr:")}
+
+
+def test_compose_runs_images_that_can_be_built_and_pins_the_others(compose: Any, bases: Any) -> None:
+    for name, service in compose["services"].items():
+        image, _, tag = service["image"].rpartition(":")
+        assert tag in bases if image == "ocr" else re.match(r"v?\d+\.\d+\.\d+", tag), name
+
+
+def test_each_profile_has_a_triton_that_the_adapter_finds(compose: Any) -> None:
+    for profile, kind in {"cpu": "cpu", "cuda": "cuda", "rocm": "rocm"}.items():
+        (service,) = [service for service in ours(compose).values() if service.get("profiles") == [profile]]
+        assert service["image"] == f"ocr:{kind}"
+        assert service["command"] == ["triton"]
+        assert service["networks"]["default"]["aliases"] == ["triton"]
+    assert compose["services"]["adapter"]["environment"]["OCR_TRITON_URL"] == "triton:8001"
+
+
+def test_what_is_ours_runs_without_rights_and_writes_nowhere(compose: Any) -> None:
+    assert len(ours(compose)) == 5
+    for service in ours(compose).values():
+        assert service["read_only"] is True
+        assert service["user"] == "1000:1000"
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_triton_is_reached_from_inside_alone(compose: Any) -> None:
+    for name, service in compose["services"].items():
+        if name.startswith("triton"):
+            assert "ports" not in service
+            assert "network_mode" not in service
+
+
+def test_the_settings_in_deploy_are_settings(compose: Any) -> None:
+    known = {f"OCR_{name.upper()}" for name in Settings.model_fields}
+    known |= set(ports.SETTINGS) | {triton.HOME_SETTING, triton.CONFIGURATION_SETTING, server.STATE_SETTING}
+    used = {name for service in ours(compose).values() for name in service.get("environment", {})}
+    used |= set(re.findall(r"^ +(?:ENV )?(OCR_\w+)=", (DEPLOY / "Containerfile").read_text(), re.MULTILINE))
+    assert {"OCR_TRITON_URL", "OCR_TRITON_HOME"} <= used
+    assert {name for name in used if name.startswith("OCR_")} <= known
+
+
+def test_what_compose_mounts_is_there(compose: Any) -> None:
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source, target = volume.split(":")[:2]
+            if source.startswith("./"):
+                assert (DEPLOY / source).exists(), source
+                assert target.startswith("/")
+
+
+def test_prometheus_looks_where_compose_puts_the_servers(compose: Any) -> None:
+    adapter, triton_job = loaded("monitoring/prometheus.yml")["scrape_configs"]
+    assert adapter["static_configs"] == [{"targets": ["adapter:8080"]}]
+    aliases = {
+        alias
+        for service in compose["services"].values()
+        for alias in service.get("networks", {}).get("default", {}).get("aliases", [])
+    }
+    assert set(triton_job["dns_sd_configs"][0]["names"]) == aliases
+    assert triton_job["dns_sd_configs"][0]["port"] == ports.SETTINGS["OCR_TRITON_METRICS_PORT"].default
+
+
+def test_grafana_finds_its_source_and_its_dashboard(compose: Any) -> None:
+    (source,) = loaded("monitoring/grafana.yml")["datasources"]
+    dashboard = json.loads((DEPLOY / "monitoring" / "ocr.json").read_text())
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {source["uid"]}
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = loaded("monitoring/dashboards.yml")["providers"]
+    mounted = [volume.split(":")[1] for volume in compose["services"]["grafana"]["volumes"]]
+    assert f"{provider['options']['path']}/ocr.json" in mounted
+
+
+def test_the_proxy_has_what_compose_sets(compose: Any) -> None:
+    used = set(re.findall(r"{(?:\$|env\.)(OCR_\w+)", (DEPLOY / "Caddyfile").read_text()))
+    assert set(compose["services"]["proxy"]["environment"]) <= used
