@@ -90,7 +90,7 @@ async def running_server(
         async with contextlib.AsyncExitStack() as stack:
             to_run, probes = [], []
             if parts.triton:
-                to_run.append(_triton(listeners, run, state / "logs", key, say, wanted))
+                to_run.append(_triton(listeners, run, state / "logs", key, say=say, wanted=wanted))
                 probes.append(f"{triton_url}/v2/health/ready")
             if parts.adapter:
                 to_run.append(_adapter(listeners, key, own_triton=parts.triton, say=say))
@@ -139,7 +139,7 @@ async def _first(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _triton(
-    listeners: Listeners, run: RunDirectory, logs: Path, key: str, say: Callable[[str], None], wanted: Wanted
+    listeners: Listeners, run: RunDirectory, logs: Path, key: str, *, say: Callable[[str], None], wanted: Wanted
 ) -> Service:
     installation = triton.installation(os.environ, run.path / "backends", ROOT / "backends")
     models = ROOT / "model_repository"
