@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from scripts.weights import dictionary, graphs
-from scripts.weights.errors import DictionaryError
+from scripts.weights.errors import DictionaryError, GraphError
 from scripts.weights.networks import Kind, Normalisation
 from scripts.weights.verify import verify
 
@@ -27,7 +28,10 @@ def build(kind: Kind, original: bytes, normalisation: Normalisation, published_d
     A recogniser's dictionary is the published one, the one in the network's metadata, or both, if they agree.
     Raises GraphError, DictionaryError or VerificationError.
     """
-    model = onnx.load_model_from_string(original)
+    try:
+        model = onnx.load_model_from_string(original)
+    except DecodeError as error:
+        raise GraphError(f"this is no ONNX network: {error}") from error
     characters = _dictionary(model, published_dictionary) if kind is Kind.RECOGNISER else None
     graph = graphs.rewrite(kind, model, normalisation).SerializeToString()
     return Built(graph, characters, verify(kind, original, graph, normalisation))

@@ -138,3 +138,8 @@ PROFILES = (
         ),
     ),
 )
+
+
+def wheels() -> tuple[Wheel, ...]:
+    """All that anything here is taken from."""
+    return tuple(dict.fromkeys(network.file.wheel for profile in PROFILES for network in profile.networks))

@@ -19,3 +19,11 @@ class DictionaryError(WeightsError):
 
 class VerificationError(WeightsError):
     """A rewritten network does not compute what its original computes."""
+
+
+class ConversionError(WeightsError):
+    """A Paddle model could not be made an ONNX one that computes the same."""
+
+
+class ImportRefusedError(WeightsError):
+    """A profile cannot be added, or removed, as it was asked for."""

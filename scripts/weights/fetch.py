@@ -64,7 +64,7 @@ def fetch(root: Path, profiles: Sequence[Profile] = PROFILES) -> None:
     """
     cache = root / ".cache"
     cache.mkdir(parents=True, exist_ok=True)
-    with _turn(cache / "weights.lock"):
+    with turn(cache / "weights.lock"):
         stamp = _Stamp(cache / "weights.json", root)
         every = targets(profiles)
         wanted = {target: fault for target in every if (fault := stamp.fault(target))}
@@ -73,8 +73,8 @@ def fetch(root: Path, profiles: Sequence[Profile] = PROFILES) -> None:
         for target, fault in wanted.items():
             print(f"{target.path}: {fault}", flush=True)
         started = time.monotonic()
-        with _staging(cache / "weights.staging") as staging:
-            stamp.install(_prepare(list(wanted), staging))
+        with staging(cache / "weights.staging") as folder:
+            stamp.install(_prepare(list(wanted), folder))
         seconds = time.monotonic() - started
         print(f"weights: {len(wanted)} of {len(every)} files installed in {seconds:.0f} s", flush=True)
 
@@ -158,7 +158,7 @@ def _sha256(file: Path) -> str:
 
 
 @contextmanager
-def _turn(lock: Path) -> Iterator[None]:
+def turn(lock: Path) -> Iterator[None]:
     """Held by one process at a time; the kernel frees it when that process ends, however it ends."""
     with lock.open("w") as file:
         try:
@@ -170,7 +170,7 @@ def _turn(lock: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
+def staging(folder: Path) -> Iterator[Path]:
     """An empty folder, gone afterwards. What a killed run left in it is removed first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

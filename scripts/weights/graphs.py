@@ -45,6 +45,8 @@ def rewrite(kind: Kind, original: ModelProto, normalisation: Normalisation) -> M
 
 def class_count(recogniser: ModelProto) -> int:
     """The number of CTC classes of an exported recogniser, the blank included. Raises GraphError without one."""
+    if len(recogniser.graph.output) != 1:
+        raise GraphError(f"one output is wanted, not {len(recogniser.graph.output)}")
     dims = _dims(recogniser.graph.output[0])
     if len(dims) != 3 or not isinstance(dims[2], int):
         raise GraphError(f"a recogniser answers [N, T, C] with a fixed C, but this one declares {dims}")
@@ -65,6 +67,7 @@ def _detector(original: ModelProto, normalisation: Normalisation) -> ModelProto:
 
 
 def _classifier(original: ModelProto, normalisation: Normalisation) -> ModelProto:
+    _check_answer(original, "a classifier of two directions", ["N", 2])
     rewriting = _Rewriting(original)
     rewriting.take_pixels("h", "w", normalisation, padded=True)
     rewriting.add("Identity", rewriting.answer, output="probability")
@@ -224,6 +227,19 @@ def _agreed(wanted: int | str, declared: int | str) -> int | str:
 def _per_channel(values: tuple[float, float, float]) -> npt.NDArray[np.float32]:
     """In units of a byte, and in the shape of a picture."""
     return (255.0 * np.array(values)).astype(np.float32).reshape(1, 3, 1, 1)
+
+
+def _check_answer(original: ModelProto, what: str, wanted: list[int | str]) -> None:
+    """Raise GraphError where the network declares an answer of another shape; numbers have to be those wanted."""
+    if len(original.graph.output) != 1:
+        raise GraphError(f"one output is wanted, not {len(original.graph.output)}")
+    value = original.graph.output[0]
+    declared = _dims(value)
+    agrees = len(declared) == len(wanted) and all(
+        not isinstance(dim, int) or not isinstance(found, int) or dim == found for dim, found in zip(wanted, declared)
+    )
+    if value.type.tensor_type.HasField("shape") and not agrees:
+        raise GraphError(f"{what} answers [{', '.join(map(str, wanted))}], but this network declares {declared}")
 
 
 def _dims(value: ValueInfoProto) -> list[int | str]:

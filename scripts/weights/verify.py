@@ -19,6 +19,7 @@ from scripts.weights.networks import Kind, Normalisation
 from scripts.weights.samples import noise, text_lines, text_pages
 
 TOLERANCE = 1e-4
+_SUM_TOLERANCE = 1e-2
 
 Floats = npt.NDArray[np.float32]
 
@@ -95,11 +96,21 @@ def _difference(
         )
     )
     where = f"{kind.value} with a batch of {batch.image.shape}"
+    _are_probabilities(kind, expected, where)
     if kind is Kind.RECOGNISER:
         index, score = answers["index"], answers["score"]
         _same_classes(expected, index, where)
         return _largest(expected.max(axis=2), score, where)
     return _largest(expected[:, 0] if kind is Kind.DETECTOR else expected, answers["probability"], where)
+
+
+def _are_probabilities(kind: Kind, answer: Floats, where: str) -> None:
+    """The original ends in a sigmoid or, but for a detector, a softmax: thresholds and scores mean something."""
+    least, most = float(answer.min()), float(answer.max())
+    if not (least >= -TOLERANCE and most <= 1 + TOLERANCE):
+        raise VerificationError(f"{where}: it answers {least:.3g} to {most:.3g}, where probabilities are wanted")
+    if kind is not Kind.DETECTOR and np.abs(answer.sum(axis=-1) - 1).max() > _SUM_TOLERANCE:
+        raise VerificationError(f"{where}: the probabilities of its classes do not add up to 1")
 
 
 def _normalised(batch: Batch, normalisation: Normalisation) -> npt.NDArray[np.float32]:
