@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import io
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -125,6 +126,8 @@ def _fetched(url: str) -> bytes:
     try:
         with urllib.request.urlopen(request, timeout=_URL_TIMEOUT) as response:  # noqa: S310
             data = bytes(response.read())
+    except urllib.error.HTTPError as error:
+        raise InputError(f"{url}: HTTP {error.code} {error.reason}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{url}: {getattr(error, 'reason', None) or error}") from error
     return data or _refuse(f"{url}: empty")
