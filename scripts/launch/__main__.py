@@ -21,7 +21,12 @@ EXAMPLE = ROOT / "docs" / "example.png"
 
 def main() -> int:
     """Return the exit status: 0 when it was told to stop, 1 when it could not start or gave up."""
-    parser = argparse.ArgumentParser(prog="scripts/serve", description="Run the server.")
+    parser = argparse.ArgumentParser(
+        prog="scripts/serve",
+        description="Run the server.",
+        epilog="Before it starts, scripts/serve sets everything up. For that it takes --vlm, to install what the "
+        "vision-language models need, and --offline DIR, to install from what scripts/fetch --into DIR has gathered.",
+    )
     parser.add_argument(
         "what",
         nargs="?",

@@ -89,3 +89,29 @@ def test_what_is_missing_is_named_with_the_package_that_brings_it() -> None:
     assert result.returncode == 1
     assert f"apt-get install python{version}-venv" in result.stderr
     assert f"apt-get install libpython{version}\n" in result.stderr
+
+
+def test_offline_leaves_pip_one_folder_and_the_command_its_other_arguments(tmp_path: Path) -> None:
+    wheels = tmp_path / "all wheels"
+    wheels.mkdir()
+    script = f'. "{ROOT}/scripts/offline.sh"; printf "%s\\n" "$@" "$PIP_NO_INDEX $PIP_FIND_LINKS ${{PIP_INDEX_URL-}}"'
+    for given in (["--offline", "all wheels"], ["--offline=all wheels"]):
+        result = subprocess.run(
+            ["bash", "-c", script, "serve", "-k", "a b", *given, "--vlm"],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "PIP_INDEX_URL": "https://example.com"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert result.stdout.splitlines() == ["-k", "a b", "--vlm", f"1 file://{tmp_path}/all%20wheels "]
+
+
+@pytest.mark.parametrize("given", [["--offline"], ["--offline", "gone"], ["--offline="]])
+def test_an_offline_folder_that_is_not_there_is_named(tmp_path: Path, given: list[str]) -> None:
+    script = f'. "{ROOT}/scripts/offline.sh"'
+    run = subprocess.run(
+        ["bash", "-c", script, "serve", *given], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert f"--offline: no folder '{'gone' if 'gone' in given else ''}'" in run.stderr
