@@ -61,15 +61,16 @@ def metadata(model: ModelProto, key: str) -> str | None:
 def _detector(original: ModelProto, normalisation: Normalisation) -> ModelProto:
     rewriting = _Rewriting(heads.shuffled(original))
     rewriting.take_pixels("H", "W", normalisation)
+    _check_answer(original, "a detector", ["N", 1, "H", "W"])
     rewriting.squeeze(rewriting.answer, 1, output="probability")
     rewriting.give("probability", TensorProto.FLOAT, ["batch", "H", "W"])
     return rewriting.finish()
 
 
 def _classifier(original: ModelProto, normalisation: Normalisation) -> ModelProto:
-    _check_answer(original, "a classifier of two directions", ["N", 2])
     rewriting = _Rewriting(original)
     rewriting.take_pixels("h", "w", normalisation, padded=True)
+    _check_answer(original, "a classifier of two directions", ["N", 2])
     rewriting.add("Identity", rewriting.answer, output="probability")
     rewriting.give("probability", TensorProto.FLOAT, ["batch", 2])
     return rewriting.finish()
@@ -231,8 +232,6 @@ def _per_channel(values: tuple[float, float, float]) -> npt.NDArray[np.float32]:
 
 def _check_answer(original: ModelProto, what: str, wanted: list[int | str]) -> None:
     """Raise GraphError where the network declares an answer of another shape; numbers have to be those wanted."""
-    if len(original.graph.output) != 1:
-        raise GraphError(f"one output is wanted, not {len(original.graph.output)}")
     value = original.graph.output[0]
     declared = _dims(value)
     agrees = len(declared) == len(wanted) and all(

@@ -154,8 +154,8 @@ def test_a_size_that_a_classifier_was_made_for_stays_fixed() -> None:
         (Kind.DETECTOR, tiny.detector(ir_version=11), "IR version 11"),
         (Kind.DETECTOR, tiny.model([helper.make_node("Relu", ["x"], ["y"])], {}, ["N"], ["N", "A"]), "the input"),
         (Kind.DETECTOR, tiny.model([helper.make_node("Relu", ["x"], ["y"])], {}, [1], [1, 3, "A", "B"]), "the input"),
-        (Kind.DETECTOR, tiny.classifier(), "not valid"),
-        (Kind.CLASSIFIER, tiny.detector(), "not valid"),
+        (Kind.DETECTOR, tiny.classifier(), "a detector answers"),
+        (Kind.CLASSIFIER, tiny.detector(), "a classifier of two directions answers"),
         (Kind.RECOGNISER, tiny.classifier(), "a recogniser answers"),
         (
             Kind.RECOGNISER,

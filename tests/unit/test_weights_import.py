@@ -203,8 +203,8 @@ def test_a_paddle_model_is_told_from_its_two_files(tmp_path: Path) -> None:
     assert (program.model.name, program.parameters.name) == ("inference.json", "inference.pdiparams")
 
 
-def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "scripts.weights", "--from", str(tmp_path), "remove", "nobody"]
+def test_the_command_refuses_in_one_line() -> None:
+    command = [sys.executable, "-m", "scripts.weights", "import", "../up", "--det", "det", "--rec", "rec"]
     run = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert run.stderr.startswith("scripts/fetch: nobody is no imported profile; there are: ")
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "scripts/fetch: '../up' cannot be a profile's name: letters, digits, '.', '_' and '-' can\n"
