@@ -30,6 +30,8 @@ class ServerHealth(BaseModel):
     """Whether a network runs on a GPU."""
     providers: list[str] | None = None
     """What the networks run on, by ONNX Runtime's names."""
+    precision: str | None = Field(default=None, examples=["exact"])
+    """What they compute in, as OCR_PRECISION names it: exact or fast."""
 
 
 @router.get(
@@ -49,6 +51,7 @@ async def health(services: ServicesDep, response: Response) -> ServerHealth:
                 profile=runtime.default_profile,
                 gpu=runtime.gpu,
                 providers=list(runtime.providers),
+                precision=runtime.precision,
             )
         reason = "the models are not ready"
     except ServiceError as error:

@@ -32,11 +32,12 @@ _LIFETIME = 10.0
 @dataclass(frozen=True)
 class Runtime:
     """The profile that reads where a request names none, ONNX Runtime's execution providers that the networks run on,
-    and all profiles that there are."""
+    all profiles that there are, and the precision that the networks compute in (OCR_PRECISION)."""
 
     default_profile: str
     providers: tuple[str, ...]
     profiles: tuple[str, ...]
+    precision: str = "exact"
 
     @property
     def gpu(self) -> bool:
@@ -69,8 +70,8 @@ class RuntimeProbe:
         if not providers:
             # NVIDIA's backend has no such gauge, but refuses a model whose accelerators it does not have.
             providers = configured_on(networks)
-        default = ensemble.parameters["default_profile"]
-        return Runtime(default, providers, loaded_profiles(metrics) or (default,))
+        default, precision = (ensemble.parameters[name] for name in ("default_profile", "precision"))
+        return Runtime(default, providers, loaded_profiles(metrics) or (default,), precision)
 
 
 def running_on(metrics: str) -> tuple[str, ...]:

@@ -51,6 +51,9 @@ def test_else_they_are_those_that_the_configurations_name(
     assert Runtime("PP-OCRv6_small", providers, ()).gpu is on_gpu
 
 
+_PARAMETERS = {"default_profile": "PP-OCRv4_mobile", "precision": "fast"}
+
+
 class FakeTriton:
     """Answers like `Triton`, and counts the questions."""
 
@@ -61,7 +64,7 @@ class FakeTriton:
     async def configuration(self, model: str) -> Configuration:
         self.asked += 1
         await asyncio.sleep(0)
-        return Configuration({"default_profile": "PP-OCRv4_mobile"} if model == "ocr_ensemble" else {}, True, ())
+        return Configuration(_PARAMETERS if model == "ocr_ensemble" else {}, True, ())
 
     async def metrics(self) -> str:
         if self._metrics is None:
@@ -75,7 +78,7 @@ def test_what_runs_counts_and_not_what_was_configured() -> None:
     async def ask() -> Runtime:
         return await RuntimeProbe(triton).runtime()  # type: ignore[arg-type]
 
-    assert asyncio.run(ask()) == Runtime("PP-OCRv4_mobile", ("CPUExecutionProvider",), ("PP-OCRv4_mobile",))
+    assert asyncio.run(ask()) == Runtime("PP-OCRv4_mobile", ("CPUExecutionProvider",), ("PP-OCRv4_mobile",), "fast")
 
 
 def test_without_metrics_the_configuration_is_believed() -> None:
