@@ -88,7 +88,7 @@ def _guard(group: int) -> subprocess.Popen[bytes]:
     """A process that ends the group as soon as this process is gone, however it went: it waits at a pipe whose other
     end nobody else holds."""
     return subprocess.Popen(
-        ["sh", "-c", 'read _; kill -TERM -- "-$1"', "sh", str(group)],  # noqa: S607
+        ["sh", "-c", 'read _; kill -s TERM -- "-$1"', "sh", str(group)],  # noqa: S607
         stdin=subprocess.PIPE,
         start_new_session=True,
     )

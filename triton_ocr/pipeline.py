@@ -173,8 +173,8 @@ def _server(
         _check(device, bool(health.get("gpu")), client.url, say)
         if use_hpip and health.get("precision") != _FAST:
             raise ConfigError(
-                f"{client.url} does not read at the fast precision: start it with OCR_PRECISION={_FAST}, on a processor "
-                "with bfloat16"
+                f"{client.url} does not read at the fast precision: start it with OCR_PRECISION={_FAST}, on a "
+                "processor with bfloat16"
             )
         return client, lambda: None
     client = Client(f"http://127.0.0.1:{os.environ.get('OCR_PORT') or 8080}", key)

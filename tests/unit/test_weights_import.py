@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from onnx import TensorProto, helper
 from ppocr.profiles import load_profiles
 
-from scripts.weights import imported
+from scripts.weights import imported, paddle
 from scripts.weights.errors import (
     DictionaryError,
     GraphError,
@@ -208,3 +210,20 @@ def test_the_command_refuses_in_one_line() -> None:
     run = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == "scripts/fetch: '../up' cannot be a profile's name: letters, digits, '.', '_' and '-' can\n"
+
+
+def test_a_shape_that_is_put_together_of_scalars_is_mended() -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["number"]),  # a scalar
+        helper.make_node("Cast", ["number"], ["scalar"], to=TensorProto.INT64),
+        helper.make_node("Concat", ["scalar", "rest"], ["wanted"], axis=0),
+        helper.make_node("Reshape", ["x", "wanted"], ["y"]),
+    ]
+    constants = {"first": np.array(0, np.int64), "rest": np.array([-1], np.int64)}
+    broken = tiny.model(nodes, constants, ["N", "M"])
+    picture = np.zeros((2, 3, 4, 5), np.float32)
+    with pytest.raises(Exception, match="Concat"):
+        tiny.run(broken, x=picture)
+    (answer,) = tiny.run(paddle.mended(broken), x=picture)
+    assert answer.shape == (2, 60)
