@@ -86,7 +86,8 @@ def installation(inherited: Mapping[str, str], directory: Path, own_backends: Pa
     server = home / "bin" / "tritonserver"
     if not server.exists():
         raise TritonError(f"{HOME_SETTING}: there is no {server}")
-    return Installation(server, home / "backends", inherited, configuration)
+    libraries = _joined(str(home / "lib"), inherited.get("LD_LIBRARY_PATH"))
+    return Installation(server, home / "backends", {**inherited, "LD_LIBRARY_PATH": libraries}, configuration)
 
 
 def build_backend_directory(destination: Path, own_backends: Path) -> None:

@@ -63,7 +63,9 @@ def test_an_installed_triton_runs_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "bin" / "tritonserver").touch()
     settings = {"OCR_TRITON_HOME": str(tmp_path), "OCR_TRITON_CONFIG": "cuda", "PATH": "/usr/bin"}
     triton = installation(settings, tmp_path / "unused", tmp_path)
-    assert triton == Installation(tmp_path / "bin" / "tritonserver", tmp_path / "backends", settings, "cuda")
+    assert (triton.server, triton.backends) == (tmp_path / "bin" / "tritonserver", tmp_path / "backends")
+    assert triton.configuration == "cuda"
+    assert triton.environment == {**settings, "LD_LIBRARY_PATH": f"{tmp_path}/lib"}
     assert not (tmp_path / "unused").exists()
 
 
