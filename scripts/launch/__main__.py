@@ -9,12 +9,13 @@ import sys
 import time
 
 from scripts.client import UploadError, upload
-from scripts.launch.layout import SettingError
+from scripts.launch.layout import SettingError, wish
 from scripts.launch.ports import Listeners, PortError
-from scripts.launch.server import ROOT, TRITON_URL_SETTING, Parts, Server, running_server
+from scripts.launch.server import ROOT, TRITON_URL_SETTING, TUNED, Parts, Server, running_server
 from scripts.launch.signals import until_signal
 from scripts.launch.supervisor import GaveUp
 from scripts.launch.triton import TritonError
+from scripts.launch.warmup import warm_up
 
 EXAMPLE = ROOT / "docs" / "example.png"
 
@@ -58,7 +59,16 @@ async def _serve(listeners: Listeners, parts: Parts) -> None:
         if parts.adapter:
             await _read_example(server)
         _say(_addresses(listeners, parts))
-        await server.gave_up
+        warming = asyncio.create_task(_warm_up(listeners) if parts.triton else asyncio.sleep(0))
+        try:
+            await server.gave_up
+        finally:
+            warming.cancel()
+
+
+async def _warm_up(listeners: Listeners) -> None:
+    triton = f"{listeners.local_host}:{listeners.grpc}"
+    await warm_up(triton, ROOT / "model_repository", wish(os.environ, TUNED))
 
 
 async def _read_example(server: Server) -> None:
