@@ -35,6 +35,10 @@ ADMIN_HEADER = "ocr-admin"
 # Seconds that Triton gives requests in flight to finish once it is told to stop.
 EXIT_TIMEOUT = 5
 
+# Seconds that a Python stub may take to start. On a busy machine it takes more than Triton's own bound, 30; what Triton
+# does then is to hang, or to abort.
+_STUB_TIMEOUT = 300
+
 _PACKAGES = Path(sysconfig.get_path("platlib"))
 _WHEEL = _PACKAGES / "pytriton" / "tritonserver"
 _LIBRARIES = _PACKAGES / "nvidia_pytriton.libs"
@@ -172,6 +176,7 @@ def command(
         f"--grpc-restricted-protocol={restricted}",
         # Holds for the backends that are written in Python too.
         f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix}",
+        f"--backend-config=python,stub-timeout-seconds={_STUB_TIMEOUT}",
         *([] if has_gpu() else ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]),
     ]
 
