@@ -82,7 +82,7 @@ class OurServer:
 
     def precision(self, profile: str) -> str:
         """What the networks compute in, as their configurations tell: `f32`, `bf16`, or several joined by `/`."""
-        found = {_precision(self.model_config(model, profile)) for model in ("det_onnx", "cls_onnx", "rec_onnx")}
+        found = {served_precision(self.model_config(model, profile)) for model in ("det_onnx", "cls_onnx", "rec_onnx")}
         return "/".join(sorted(found))
 
     def statistics(self) -> dict[str, ModelStatistics]:
@@ -132,7 +132,7 @@ def serving(configuration: Configuration, **settings: str) -> Iterator[OurServer
         yield OurServer(configuration, listeners, process.pid, time.perf_counter() - began)
 
 
-def _precision(config: Mapping[str, Any]) -> str:
+def served_precision(config: Mapping[str, Any]) -> str:
     """Of an execution accelerator's parameters: OpenVINO's property, or the `precision_mode` of those for GPUs."""
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
     for named in (

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_STOP_TIMEOUT = 20.0
+_GONE_TIMEOUT = 10.0
 
 # Limits the process and what it starts, each by itself (RLIMIT_AS): it needs no privilege and no container, and what
 # goes beyond it fails in the contestant, not on the machine.
@@ -26,6 +27,7 @@ def running(
     environment: Mapping[str, str],
     log: Path,
     memory: int | None = None,
+    patience: float = 20.0,
     **pipes: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process; at the end it is told to stop, and killed with all its descendants where it does not.
@@ -35,6 +37,7 @@ def running(
         environment: what is added to this process' own.
         log: takes what it prints, as far as `pipes` does not.
         memory: bytes of address space; None: no limit.
+        patience: seconds between asking it to end and killing it.
         pipes: arguments of `subprocess.Popen`.
     """
     words = [str(word) for word in command]
@@ -60,12 +63,22 @@ def running(
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_TIMEOUT)
+            process.wait(patience)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         guard.kill()
         guard.wait()
+        _wait_for_group(process.pid)
+
+
+def _wait_for_group(group: int) -> None:
+    """Until its killed processes are gone, with their memory: the next measurement is to have the machine for itself."""
+    deadline = time.monotonic() + _GONE_TIMEOUT
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.01)
 
 
 def interrupt_on_sigterm() -> None:

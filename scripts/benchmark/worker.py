@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import threading
@@ -83,5 +84,7 @@ def working(
             yield Worker(process, log, timeout)
         finally:
             for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    pipe.close()
+                # What could not be written is not wanted any more.
+                with contextlib.suppress(BrokenPipeError):
+                    if pipe:
+                        pipe.close()
