@@ -141,12 +141,13 @@ class _Field:
             yield from self._triton_alone(server, profile, precision)
 
     def _triton_alone(self, server: OurServer, profile: str, precision: str) -> Iterator[Turn]:
-        for protocol in PROTOCOLS:
-            for clients in self._plan.clients:
-                if clients <= _TRITON_CLIENTS:
-                    contestant = Contestant(ALONE, profile, precision, turns.way(clients, protocol.name))
-                    if self._try([contestant], prepare):
-                        yield turns.by_perf_analyzer(contestant, server, protocol, self._material, clients)
+        for clients in (number for number in self._plan.clients if number <= _TRITON_CLIENTS):
+            for protocol in PROTOCOLS:
+                contestant = Contestant(ALONE, profile, precision, turns.way(clients, protocol.name))
+                if self._try([contestant], prepare):
+                    yield turns.by_perf_analyzer(contestant, server, protocol, self._material, clients)
+            contestant = Contestant(ALONE, profile, precision, turns.way(clients, "gRPC and shared memory"))
+            yield turns.by_shared_memory(contestant, server, self._material, clients)
 
     def _enter_rapidocr_api(self, profile: str) -> None:
         peer = RapidocrApi()

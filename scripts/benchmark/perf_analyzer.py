@@ -27,19 +27,13 @@ _LAST_WORDS = 5
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way to Triton, and perf_analyzer's arguments for it."""
+    """A way to Triton, and perf_analyzer's name for it."""
 
     name: str
-    port: str
-    arguments: tuple[str, ...]
+    argument: str
 
 
-PROTOCOLS = (
-    Protocol("Triton's HTTP", "http", ("-i", "http")),
-    Protocol("gRPC", "grpc", ("-i", "grpc")),
-    # Pictures lie in shared memory; what is read of one is small.
-    Protocol("gRPC and shared memory", "grpc", ("-i", "grpc", "--shared-memory", "system")),
-)
+PROTOCOLS = (Protocol("Triton's HTTP", "http"), Protocol("gRPC", "grpc"))
 
 
 def prepare() -> tuple[Path, str]:
@@ -62,15 +56,14 @@ def analyze(server: OurServer, profile: str, pictures: Sequence[Picture], protoc
     """
     folder, libraries = prepare()
     variables = {**os.environ, "LD_LIBRARY_PATH": libraries}
-    port = server.listeners.http if protocol.port == "http" else server.listeners.grpc
+    port = server.listeners.http if protocol.argument == "http" else server.listeners.grpc
     before = server.statistics()
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         data, report = Path(temporary) / "data.json", Path(temporary) / "report.json"
         data.write_text(json.dumps({"data": [_request(picture, profile) for picture in pictures]}))
         command = [
             *(str(folder / "bin" / "perf_analyzer"), "-m", "ocr_ensemble", "-u", f"127.0.0.1:{port}"),
-            *protocol.arguments,
-            *("--input-data", str(data), "--concurrency-range", str(clients)),
+            *("-i", protocol.argument, "--input-data", str(data), "--concurrency-range", str(clients)),
             *("--request-count", str(len(pictures)), "--profile-export-file", str(report)),
         ]
         try:

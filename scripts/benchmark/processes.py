@@ -73,7 +73,7 @@ def running(
 
 
 def _wait_for_group(group: int) -> None:
-    """Until its killed processes are gone, with their memory: the next measurement is to have the machine for itself."""
+    """Until its killed processes are gone, and their memory: the next measurement is to have the machine for itself."""
     deadline = time.monotonic() + _GONE_TIMEOUT
     with contextlib.suppress(ProcessLookupError):
         while time.monotonic() < deadline:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.benchmark import load
+from scripts.benchmark import load, shared_memory
 from scripts.benchmark.contest import Contestant, Turn
 from scripts.benchmark.ours import NAME, Configuration, OurServer, serving
 from scripts.benchmark.peers.catalogue import InProcess
@@ -68,6 +68,15 @@ def by_perf_analyzer(
 
     def measure() -> list[Sample]:
         return [analyze(server, contestant.profile, material.for_clients(clients), protocol, clients)]
+
+    return Turn([contestant], measure)
+
+
+def by_shared_memory(contestant: Contestant, server: OurServer, material: Material, clients: int) -> Turn:
+    """Triton without the adapter, and without sending the pictures."""
+
+    def measure() -> list[Sample]:
+        return [shared_memory.read(server, contestant.profile, material.for_clients(clients), clients)]
 
     return Turn([contestant], measure)
 
