@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
-from tritonclient.utils import InferenceServerException, shared_memory
+from tritonclient.utils import InferenceServerException, serialize_byte_tensor, shared_memory
 
 from scripts.benchmark.errors import BenchmarkError
 from scripts.benchmark.ours import OurServer
@@ -84,7 +84,8 @@ def _region(server: OurServer, size: int) -> Iterator[tuple[Any, str, Any]]:
 
 
 def _infer(connection: Any, name: str, handle: Any, picture: Picture, profile: str) -> Any:
-    shared_memory.set_shared_memory_region(handle, [np.array([picture.data], np.object_)])
+    content = serialize_byte_tensor(np.array([picture.data], np.object_))
+    shared_memory.set_shared_memory_region(handle, [content])
     image = triton.InferInput("image", [1], "BYTES")
     image.set_shared_memory(name, _LENGTH + len(picture.data))
     weights = triton.InferInput("profile", [1], "BYTES")
