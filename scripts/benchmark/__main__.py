@@ -71,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds: 5, the least for a ratio")
     parser.add_argument("--pictures", type=Path, help="a folder of labelled pictures; pages are rendered if not given")
     parser.add_argument("--count", type=int, default=8, help="pictures of a round: 8")
+    parser.add_argument("--without-peers", action="store_true", help="this server, Triton and the runtime alone")
     parser.add_argument("--server", help="base URL of a running server of ours, for the part http alone")
     parser.add_argument("--into", type=Path, default=CACHE, help="folder for bench.md, bench.json and bench.svg")
     arguments = parser.parse_args()
@@ -145,6 +146,7 @@ def _plan(arguments: argparse.Namespace, parts: list[str]) -> comparison.Plan:
         configurations=_configurations(arguments, ["exact", "fast"]),
         clients=arguments.clients,
         rounds=arguments.rounds,
+        peers=not arguments.without_peers,
         server=arguments.server,
     )
 

@@ -38,6 +38,7 @@ class Plan:
         configurations: of this server.
         clients: numbers of clients over HTTP.
         rounds: how often each has its turn.
+        peers: whether others than this server take part.
         server: base URL of a server of ours that runs already, and takes the place of the configurations.
     """
 
@@ -46,6 +47,7 @@ class Plan:
     configurations: Sequence[Configuration]
     clients: Sequence[int]
     rounds: int
+    peers: bool = True
     server: str | None = None
 
 
@@ -96,7 +98,7 @@ class _Field:
         else:
             for configuration in self._plan.configurations:
                 self._enter_ours(configuration)
-        for profile in self._plan.profiles:
+        for profile in self._plan.profiles if self._plan.peers else ():
             if HTTP in self._plan.parts:
                 self._enter_rapidocr_api(profile)
             if IN_PROCESS_PART in self._plan.parts:
@@ -131,12 +133,7 @@ class _Field:
         if IN_PROCESS_PART in self._plan.parts:
             yield turns.our_fresh(server.configuration, profile, precision, self._material)
         if BARE in self._plan.parts:
-            contestant = Contestant(LIMIT, profile, precision, "bare runtime")
-            turn = self._try(
-                [contestant], lambda: turns.limit(contestant, server, profile, self._material, self._stack)
-            )
-            if turn:
-                yield turn
+            yield turns.limit(server, profile, precision, self._material)
         if TRITON in self._plan.parts:
             yield from self._triton_alone(server, profile, precision)
 

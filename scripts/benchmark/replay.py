@@ -3,9 +3,10 @@
     python -m scripts.benchmark.replay < questions
 
 The first line on standard input is a JSON object: `profile`; `configurations`, the Triton configuration of each network
-as the server runs it; `pictures`, paths. The pictures are read by the pipeline, on sessions opened from those
-configurations, and every call that it makes of a network is kept; the answer tells how many `calls`. Each further line
-has all of them made once more, one after another; the answer tells the `seconds` that took.
+as the server runs it; `threads`, that each of them may use; `pictures`, paths. The pictures are read by the pipeline,
+on sessions opened from those configurations, and every call that it makes of a network is kept; the answer tells how
+many `calls`. Each further line has all of them made once more, one after another; the answer tells the `seconds` that
+took.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ Feed = dict[str, npt.NDArray[Any]]
 class Recorder:
     """pipeline.Networks on sessions of this process; keeps every call."""
 
-    def __init__(self, configurations: dict[str, Any], version: int) -> None:
+    def __init__(self, configurations: dict[str, Any], version: int, threads: int) -> None:
         self.calls: list[tuple[str, Feed]] = []
         self._sessions = {
-            model: sessions.Session(_plan(model, config, version), warn=lambda line: print(line, file=sys.stderr))
+            model: sessions.Session(
+                _plan(model, config, version, threads), warn=lambda line: print(line, file=sys.stderr)
+            )
             for model, config in configurations.items()
         }
 
@@ -67,18 +70,19 @@ class Recorder:
         return self.run(model, contiguous)
 
 
-def _plan(model: str, config: dict[str, Any], version: int) -> sessions.Plan:
-    """The session that the server has of the network: its threads, precision and provider."""
+def _plan(model: str, config: dict[str, Any], version: int, threads: int) -> sessions.Plan:
+    """The session that the server has of the network, its precision and provider, with so many threads."""
+    parameters = {**config.get("parameters", {}), "intra_op_thread_count": {"string_value": str(threads)}}
     instance = {"model_instance_kind": "CPU", "model_instance_device_id": "0"}
     if any(group.get("kind") == "KIND_GPU" for group in config.get("instance_group", [])):
         instance["model_instance_kind"] = "GPU"
     arguments = {
-        "model_config": json.dumps(config),
+        "model_config": json.dumps({**config, "parameters": parameters}),
         "model_repository": str(_REPOSITORY / model),
         "model_version": str(version),
         **instance,
     }
-    return sessions.plan(arguments, sessions.usable_cpus())
+    return sessions.plan(arguments, threads)
 
 
 def main() -> None:
@@ -87,7 +91,7 @@ def main() -> None:
     setting = json.loads(input())
     precision = "fast" if "bf16" in json.dumps(setting["configurations"]) else "exact"
     profile = profiles.load_profiles(_REPOSITORY / "ocr_ensemble" / "1", precision)[setting["profile"]]
-    recorder = Recorder(setting["configurations"], profile.version)
+    recorder = Recorder(setting["configurations"], profile.version, setting["threads"])
     pace = pipeline.Pace(wish(os.environ, TUNED).layout.lines, calls=1)
     for path in setting["pictures"]:
         asyncio.run(pipeline.read(Path(path).read_bytes(), options.Options(), profile, recorder, pace))

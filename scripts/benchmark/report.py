@@ -138,6 +138,8 @@ def noise(results: Results) -> str:
     spreads = [series.spread for series in results.series.values()]
     if not spreads:
         return "Nothing was measured."
+    if results.rounds == 1:
+        return "One round: how noisy it was cannot be told."
     return (
         f"{results.rounds} interleaved rounds. Between a contestant's rounds, pages/s differed by ±"
         f"{50 * statistics.median(spreads):.0f} % in the median, by ±{50 * max(spreads):.0f} % at most "

@@ -6,11 +6,14 @@ import json
 import math
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends.onnxruntime.sessions import usable_cpus
 from scripts.benchmark import load, shared_memory
 from scripts.benchmark.contest import Contestant, Turn
 from scripts.benchmark.ours import NAME, Configuration, OurServer, serving
@@ -115,26 +118,43 @@ def _ask(worker: Worker, pictures: Sequence[Picture]) -> Sample:
     return Sample(len(pictures), sum(latencies), tuple(latencies), readings)
 
 
-def limit(contestant: Contestant, server: OurServer, profile: str, material: Material, stack: ExitStack) -> Turn:
-    """The runtime alone, on the calls that our pipeline makes for the pictures.
-
-    The process that holds it is left to `stack`.
-    """
-    modules = [str(ROOT), str(ROOT / "model_repository" / "ocr_ensemble" / "1")]
-    command = [sys.executable, "-m", "scripts.benchmark.replay"]
-    environment = {"PYTHONPATH": ":".join(modules), **server.configuration.environment}
-    log = CACHE / "logs" / f"replay-{profile}-{contestant.precision}.log"
-    worker = stack.enter_context(working(command, environment=environment, log=log))
+def limit(server: OurServer, profile: str, precision: str, material: Material) -> Turn:
+    """The runtime alone, on the calls that our pipeline makes for the pictures: one process that has all cores, and a
+    process of one thread for each core. The server has to share the cores out in one way or another."""
     models = ("det_onnx", "cls_onnx", "rec_onnx")
     configurations = {model: server.model_config(model, profile) for model in models}
-    with _files(material.for_clients(1)) as files:
-        paths = [str(file) for file in files]
-        worker.ask(json.dumps({"profile": profile, "configurations": configurations, "pictures": paths}))
+    cores = usable_cpus()
 
     def measure() -> list[Sample]:
-        return [Sample(len(material.pictures), worker.ask("")["seconds"])]
+        with _files(material.for_clients(1)) as files:
+            question = {
+                "profile": profile,
+                "configurations": configurations,
+                "pictures": [str(file) for file in files],
+            }
+            return [
+                _replayed(len(files), server.configuration, json.dumps({**question, "threads": threads}), processes)
+                for processes, threads in ((1, cores), (cores, 1))
+            ]
 
-    return Turn([contestant], measure)
+    ways = (f"1 process of {cores} threads", f"{cores} processes of 1 thread")
+    return Turn([Contestant(LIMIT, profile, precision, way) for way in ways], measure)
+
+
+def _replayed(pages: int, configuration: Configuration, question: str, processes: int) -> Sample:
+    """Every process makes the calls for all the pages, all of them at the same time."""
+    modules = [str(ROOT), str(ROOT / "model_repository" / "ocr_ensemble" / "1")]
+    environment = {"PYTHONPATH": ":".join(modules), **configuration.environment}
+    command = [sys.executable, "-m", "scripts.benchmark.replay"]
+    with ExitStack() as stack, ThreadPoolExecutor(processes) as threads:
+        workers = [
+            stack.enter_context(working(command, environment=environment, log=CACHE / "logs" / f"replay-{number}.log"))
+            for number in range(processes)
+        ]
+        list(threads.map(lambda worker: worker.ask(question), workers))
+        began = time.perf_counter()
+        list(threads.map(lambda worker: worker.ask(""), workers))
+        return Sample(pages * processes, time.perf_counter() - began)
 
 
 @contextmanager
