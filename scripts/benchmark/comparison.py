@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from scripts.benchmark.perf_analyzer import NAME as ALONE
 from scripts.benchmark.perf_analyzer import PROTOCOLS, prepare
 from scripts.benchmark.report import Comparison
 from scripts.benchmark.turns import LIMIT, Material
+from scripts.launch.repository import has_bfloat16
 from scripts.weights.errors import WeightsError
 
 T = TypeVar("T")
@@ -57,9 +58,7 @@ def compare(plan: Plan, material: Material) -> Results:
         field = _Field(plan, material, stack)
         field.enter()
         results = hold(field.turns, plan.rounds)
-    for contestant, reason in field.absent.items():
-        results.failures.setdefault(contestant, []).insert(0, reason)
-    return results
+    return replace(results, failures={**field.failed, **results.failures}, absent=field.absent)
 
 
 def comparisons(results: Results) -> list[Comparison]:
@@ -88,6 +87,7 @@ class _Field:
     def __init__(self, plan: Plan, material: Material, stack: ExitStack) -> None:
         self.turns: list[Turn] = []
         self.absent: dict[Contestant, str] = {}
+        self.failed: dict[Contestant, list[str]] = {}
         self._plan = plan
         self._material = material
         self._stack = stack
@@ -163,6 +163,8 @@ class _Field:
             if not peer.takes(profile):
                 reason = f"it has the weights of {', '.join(peer.profiles)} only"
                 self.absent.update(dict.fromkeys(turn.contestants, reason))
+            elif peer.precision == "bf16" and not has_bfloat16():
+                self.absent.update(dict.fromkeys(turn.contestants, "this processor has no bf16"))
             elif self._try(turn.contestants, partial(peer.command, profile)):
                 self.turns.append(turn)
 
@@ -172,5 +174,5 @@ class _Field:
             return enter()
         except (BenchmarkError, WeightsError, OSError) as error:
             print(f"Cannot take part: {error}", file=sys.stderr, flush=True)
-            self.absent.update(dict.fromkeys(contestants, str(error)))
+            self.failed.update({contestant: [str(error)] for contestant in contestants})
             return None

@@ -47,11 +47,13 @@ class Results:
         rounds: how many there were.
         series: the samples of each contestant that has some.
         failures: for each that failed, why, once for each time.
+        absent: for each that could not take part by its nature, or this machine's, why.
     """
 
     rounds: int
     series: dict[Contestant, Series]
     failures: dict[Contestant, list[str]] = field(default_factory=dict)
+    absent: dict[Contestant, str] = field(default_factory=dict)
 
 
 def hold(turns: Sequence[Turn], rounds: int) -> Results:

@@ -46,7 +46,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def speeds(results: Results, accuracies: Mapping[Contestant, float | None]) -> str:
-    """A row for each contestant, the failed ones below."""
+    """A row for each contestant; below, who failed and who is not there."""
     head = (
         "profile",
         "contestant",
@@ -88,8 +88,10 @@ def _sorted(contestants: Mapping[Contestant, Any]) -> list[Contestant]:
 
 def _failures(results: Results) -> Iterator[str]:
     for contestant, reasons in results.failures.items():
-        yield f"\nFailed, {len(reasons)} of {results.rounds} times: {contestant}"
-        yield from (f"  {line}" for line in reasons[0].splitlines())
+        yield f"\nFailed: {contestant}"
+        yield from (f"  {line}" for line in "\n".join(reasons).splitlines())
+    for contestant, reason in results.absent.items():
+        yield f"\nNot there: {contestant}: {reason}"
 
 
 def ratios(results: Results, comparisons: Sequence[Comparison]) -> str:
@@ -169,6 +171,7 @@ def as_json(
         ],
         "ratios": list(_ratios_json(results, comparisons)),
         "failures": [{**asdict(contestant), "reasons": reasons} for contestant, reasons in results.failures.items()],
+        "absent": [{**asdict(contestant), "reason": reason} for contestant, reason in results.absent.items()],
     }
 
 

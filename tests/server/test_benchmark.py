@@ -50,7 +50,7 @@ def test_clients_are_answered_together_and_every_answer_is_read(triton: Launched
 
     assert sample.pages == len(sample.latencies) == 4
     assert max(sample.latencies) <= sample.seconds < sum(sample.latencies)
-    assert all(0 < share for share in shares(sample))
+    assert all(share > 0 for share in shares(sample))
     assert total(score(picture.truth, sample.readings[picture.name]) for picture in CARD).f1 > 0.9
 
 

@@ -98,8 +98,16 @@ def test_the_table_says_of_each_contestant_how_fast_how_precise_how_accurate_and
 def test_a_failure_stands_below_the_table_with_its_reason() -> None:
     results = Results(5, {OURS: series(1, 1, 1, 1, 1)}, {PEER: ["peer cannot be installed:\n  no such version"]})
     text = report.speeds(results, {OURS: None})
-    assert "Failed, 1 of 5 times: peer 1.0" in text
+    assert "Failed: peer 1.0" in text
     assert "no such version" in text
+
+
+def test_who_cannot_take_part_is_named_with_the_reason() -> None:
+    results = Results(5, {OURS: series(1, 1, 1, 1, 1)}, absent={PEER: "this processor has no bf16"})
+    assert "Not there: peer 1.0, PP-OCRv4_mobile, f32, HTTP, 8 clients: this processor has no bf16" in report.speeds(
+        results, {OURS: None}
+    )
+    assert report.as_json(results, {OURS: None}, [])["absent"][0]["reason"] == "this processor has no bf16"
 
 
 def test_ratios_are_printed_with_their_range_and_refused_below_five_rounds() -> None:
