@@ -136,13 +136,14 @@ def _run(given: argparse.Namespace, inputs: list[str]) -> int:
             server=given.server,
             profile=given.profile,
             text_score=0.0 if given.pipeline else _TEXT_SCORE,
+            reading_order=not given.pipeline,
             say=progress.say,
         )
         with pipeline:
             status = ALL_READ
-            progress.show(files[0].label)
-            drawn = save is not None
-            for number, reading in enumerate(pipeline.readings(files, drawn=drawn), 1):
+            progress.show(files[0])
+            readings = pipeline.readings(files, drawn=save is not None, on_page=progress.on_page)
+            for number, reading in enumerate(readings, 1):
                 progress.clear()
                 try:
                     if reading.error:
@@ -156,9 +157,8 @@ def _run(given: argparse.Namespace, inputs: list[str]) -> int:
                     status = _complain(error, SOME_FAILED)
                 except OSError as error:  # of what is saved
                     status = _complain(f"{error.filename}: {error.strerror}", SOME_FAILED)
-                progress.done = number
                 if number < len(files):
-                    progress.show(files[number].label)
+                    progress.show(files[number])
     return status
 
 
@@ -227,8 +227,9 @@ class _Progress:
     """One line on the terminal that tells how far it is; nothing where standard error is no terminal."""
 
     def __init__(self, total: int) -> None:
-        self.done = 0
+        self._number = 0
         self._total = total
+        self._source: Source | None = None
         self._shown = sys.stderr.isatty()
 
     def __enter__(self) -> _Progress:
@@ -237,10 +238,16 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self.clear()
 
-    def show(self, label: str) -> None:
-        """Say what is being read."""
-        if self._shown:
-            print(f"\r\033[K[{self.done + 1}/{self._total}] {label}", end="", file=sys.stderr, flush=True)
+    def show(self, source: Source) -> None:
+        """Say what is awaited now."""
+        self._number += 1
+        self._source = source
+        self._write("")
+
+    def on_page(self, source: Source, done: int, of: int) -> None:
+        """Say how many pages of what is awaited were read. Files ahead of their turn say nothing."""
+        if source is self._source and of > 1:
+            self._write(f", page {done} of {of}")
 
     def clear(self) -> None:
         """Take the line away, before something else is printed."""
@@ -251,6 +258,11 @@ class _Progress:
         """Print a line that stays."""
         self.clear()
         print(f"triton-ocr: {message}", file=sys.stderr)
+
+    def _write(self, page: str) -> None:
+        if self._shown and self._source:
+            line = f"\r\033[K[{self._number}/{self._total}] {self._source.label}{page}"
+            print(line, end="", file=sys.stderr, flush=True)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -8,9 +8,10 @@ import secrets
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 from triton_ocr.errors import InputError, ServerError
@@ -20,6 +21,7 @@ _READ_TIMEOUT = 3600.0
 _ASK_TIMEOUT = 60.0
 # How often a server that is busy is asked again, when it says after how many seconds.
 _TRIES = 5
+_NDJSON = "application/x-ndjson"
 
 Quad = Sequence[Sequence[int]]
 
@@ -30,7 +32,8 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 @dataclass(frozen=True)
 class ReadPage:
     """A page as the server read it: of each line a quad (whole pixels, clockwise from the text's upper left), the mean
-    probability of text within it, the text and its score; and the drawing (JPEG) where there is one."""
+    probability of text within it, the text and its score; the whole text in reading order where that was asked for; and
+    the drawing (JPEG) where there is one."""
 
     width: int
     height: int
@@ -38,6 +41,7 @@ class ReadPage:
     poly_scores: Sequence[float]
     texts: Sequence[str]
     text_scores: Sequence[float]
+    in_order: str | None
     drawing: bytes | None
 
 
@@ -69,15 +73,27 @@ class Client:
             raise ServerError(f"no answer from {self.url}: {getattr(error, 'reason', error)}") from error
         return answer
 
-    def read(self, file: bytes, fields: Mapping[str, Any]) -> list[ReadPage]:
+    def read(
+        self, file: bytes, fields: Mapping[str, Any], on_page: Callable[[int, int], None] = lambda done, of: None
+    ) -> list[ReadPage]:
         """The pages of a PDF, or the one of a picture. `fields` are those of PaddleX's `POST /ocr`.
 
-        Raises InputError where the server refuses the file, ServerError where it does not answer.
+        `on_page` is told after each page how many are done, and of how many. Raises InputError where the server refuses
+        the file, ServerError where it does not answer.
         """
         body = {"file": base64.b64encode(file).decode(), "fileType": 0 if is_pdf(file) else 1, **fields}
-        result = json.loads(self._post("/paddlex/ocr", json.dumps(body).encode(), "application/json"))["result"]
-        sizes = result["dataInfo"]["pages"] if is_pdf(file) else [result["dataInfo"]]
-        return [_page(page, size) for page, size in zip(result["ocrResults"], sizes)]
+        pages: list[ReadPage] = []
+        with self._posted("/paddlex/ocr", json.dumps(body).encode(), "application/json", _NDJSON) as response:
+            start = json.loads(response.readline())
+            for line in response:
+                entry = json.loads(line)
+                if "errorMsg" in entry:
+                    raise InputError(f"page {len(pages) + 1}: {entry['errorMsg']}")
+                pages.append(_page(entry))
+                on_page(len(pages), start["numPages"])
+        if len(pages) != start["numPages"]:
+            raise ServerError(f"{self.url} left after {len(pages)} of {start['numPages']} pages")
+        return pages
 
     def searchable_pdf(self, file: bytes, pages: Sequence[Mapping[str, Any]]) -> bytes:
         """A picture or PDF as a PDF with what was read laid invisibly over its pages.
@@ -93,22 +109,33 @@ class Client:
             for name, content in (("file", file), ("pages", json.dumps(pages).encode()))
         )
         body += f"--{boundary}--\r\n".encode()
-        return self._post("/page/searchable_pdf", body, f"multipart/form-data; boundary={boundary}")
+        form = f"multipart/form-data; boundary={boundary}"
+        with self._posted("/page/searchable_pdf", body, form, "application/pdf") as response:
+            return bytes(response.read())
 
-    def _post(self, path: str, body: bytes, content_type: str) -> bytes:
+    @contextmanager
+    def _posted(self, path: str, body: bytes, content_type: str, accept: str) -> Iterator[HTTPResponse]:
+        """The answer to a request; one that is busy is asked again when it says so."""
+        headers = {"Content-Type": content_type, "Accept": accept, **self._headers}
+        request = urllib.request.Request(self.url + path, body, headers)  # noqa: S310 - the caller's
+        try:
+            with self._opened(request) as response:
+                yield response
+        except (OSError, ValueError, HTTPException) as error:
+            raise ServerError(f"no answer from {self.url}: {getattr(error, 'reason', error)}") from error
+
+    def _opened(self, request: urllib.request.Request) -> HTTPResponse:
         for tries_left in reversed(range(_TRIES)):
-            headers = {"Content-Type": content_type, **self._headers}
             try:
-                request = urllib.request.Request(self.url + path, body, headers)  # noqa: S310 - the caller's
-                with _OPENER.open(request, timeout=_READ_TIMEOUT) as response:
-                    return bytes(response.read())
+                response: HTTPResponse = _OPENER.open(request, timeout=_READ_TIMEOUT)
+                return response
             except urllib.error.HTTPError as error:
+                if error.code == 401:
+                    raise ServerError(f"{self.url}: {_message(error)}; OCR_API_KEY names it") from error
                 wait = error.headers.get("Retry-After", "")
                 if not (error.code == 503 and wait.isdigit() and tries_left):
                     raise InputError(_message(error)) from error
                 time.sleep(int(wait))
-            except (OSError, ValueError, HTTPException) as error:
-                raise ServerError(f"no answer from {self.url}: {getattr(error, 'reason', error)}") from error
         raise AssertionError("the last try returns or raises")
 
 
@@ -117,18 +144,20 @@ def is_pdf(file: bytes) -> bool:
     return b"%PDF-" in file[:1024]
 
 
-def _page(answer: Mapping[str, Any], size: Mapping[str, int]) -> ReadPage:
+def _page(entry: Mapping[str, Any]) -> ReadPage:
+    answer = entry["ocrResult"]
     pruned = answer["prunedResult"]
     # Lines that score too low were found, but are left out of what was read; the others stand in the same order.
     found = iter(zip(pruned["dt_polys"], pruned["dt_scores"]))
     drawing = answer.get("ocrImage")
     return ReadPage(
-        width=size["width"],
-        height=size["height"],
+        width=entry["width"],
+        height=entry["height"],
         polys=pruned["rec_polys"],
         poly_scores=[next(score for quad, score in found if quad == kept) for kept in pruned["rec_polys"]],
         texts=pruned["rec_texts"],
         text_scores=pruned["rec_scores"],
+        in_order=answer.get("text"),
         drawing=base64.b64decode(drawing) if drawing is not None else None,
     )
 

@@ -24,6 +24,8 @@ _IN_FLIGHT = 3
 # What OCR_PRECISION calls the precision of PaddleX's high performance inference.
 _FAST = "fast"
 
+OnPage = Callable[[Source, int, int], None]
+
 
 @dataclass(frozen=True)
 class FileReading:
@@ -72,13 +74,16 @@ class OCRPipeline:
                 raise reading.error
             yield from reading.results
 
-    def readings(self, files: Iterable[Source], *, drawn: bool = True) -> Iterator[FileReading]:
+    def readings(
+        self, files: Iterable[Source], *, drawn: bool = True, on_page: OnPage = lambda source, done, of: None
+    ) -> Iterator[FileReading]:
         """Read file after file; one that cannot be read is told with its error, and the next one follows.
 
-        Without `drawn` the results carry no drawings, which saves the server the work. Raises ServerError.
+        Without `drawn` the results carry no drawings, which saves the server the work. `on_page` is told after each
+        page how many of its file's are done, and of how many, by any thread. Raises ServerError.
         """
         names = _Names()
-        for source, future in _ahead(lambda source: self._read(source, drawn), files):
+        for source, future in _ahead(lambda source: self._read(source, drawn, on_page), files):
             try:
                 file, pages = future.result()
             except InputError as error:
@@ -103,12 +108,12 @@ class OCRPipeline:
         except InputError as error:
             raise InputError(f"{reading.source.label}: {error}") from error
 
-    def _read(self, source: Source, drawn: bool) -> tuple[bytes, list[ReadPage]]:
+    def _read(self, source: Source, drawn: bool, on_page: OnPage) -> tuple[bytes, list[ReadPage]]:
         file = source.load()
         # Where nothing is said, the server draws what it can: not the pages of very long PDFs.
         fields = self._fields if drawn else {**self._fields, "visualize": False}
         try:
-            return file, self._client.read(file, fields)
+            return file, self._client.read(file, fields, lambda done, of: on_page(source, done, of))
         except InputError as error:
             raise InputError(f"{source.label}: {error}") from error
 
@@ -142,17 +147,20 @@ def open_pipeline(
     say: Callable[[str], None],
     profile: str | None = None,
     text_score: float = 0.0,
+    reading_order: bool = False,
 ) -> OCRPipeline:
     """As `create_pipeline`, but for what is not PaddleX's.
 
     Args:
         profile: the weights, instead of the configuration's.
         text_score: lines with a lower score are left out; PaddleX leaves out none.
+        reading_order: give lines as a person reads them, column by column, and not from the top as PaddleX does.
         say: takes a line for a person's eyes.
     """
     client, close = _server(server, config.device, use_hpip, say)
     try:
-        fields = {"textRecScoreThresh": text_score, **_weights(client, config, profile)}
+        chosen = {"textRecScoreThresh": text_score, "readingOrder": reading_order}
+        fields: dict[str, Any] = {**chosen, **_weights(client, config, profile)}
         if config.text_rec_batch_size is not None:
             fields["textRecBatchSize"] = config.text_rec_batch_size
         return OCRPipeline(client, fields, close)
@@ -244,6 +252,7 @@ def _results(source: Source, pages: Sequence[ReadPage], of_pdf: bool, name: str,
             width=page.width,
             height=page.height,
             drawing=page.drawing,
+            in_order=page.in_order,
             stem=names.free(f"{name}_{index}") if of_pdf else name,
             suffix=Path(source.name).suffix,
         )

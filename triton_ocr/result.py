@@ -28,19 +28,29 @@ class OCRResult(dict[str, Any]):
     """
 
     def __init__(
-        self, values: dict[str, Any], *, width: int, height: int, drawing: bytes | None, stem: str, suffix: str
+        self,
+        values: dict[str, Any],
+        *,
+        width: int,
+        height: int,
+        drawing: bytes | None,
+        in_order: str | None,
+        stem: str,
+        suffix: str,
     ) -> None:
         super().__init__(values)
         self.width = width
         self.height = height
         self.drawing = drawing
+        self._in_order = in_order
         self.stem = stem
         self.suffix = suffix
 
     @property
     def text(self) -> str:
-        """The lines, each ended by a newline."""
-        return "".join(f"{line}\n" for line in self["rec_text"])
+        """All of it, in reading order where that was asked for, else a line of text a line."""
+        lines = "\n".join(self["rec_text"]) if self._in_order is None else self._in_order
+        return f"{lines}\n" if lines else ""
 
     def print(self, format_json: bool = True, indent: int = 4, ensure_ascii: bool = False) -> None:
         """Print it: as JSON, or as Python writes a dict on one line, for which the other two do not count."""

@@ -3,15 +3,16 @@
 # ruff: noqa: N815 - the fields are named as PaddleX has them
 
 import base64
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from typing_extensions import Self
 
-from adapter.apis.base import EXAMPLE_PICTURE, Api, JsonRoute, Services, ServicesDep
+from adapter.apis.base import EXAMPLE_PICTURE, Api, JsonRoute, Services, ServicesDep, ndjson
 from adapter.context import request_id
 from adapter.documents import Layout, kind
 from adapter.errors import InvalidRequestError, ServiceError, UnavailableError
@@ -21,6 +22,7 @@ from adapter.settings import Settings
 from adapter.sources import FileLimit
 
 _HEALTH_TIMEOUT = 1.5
+_NDJSON = "application/x-ndjson"
 # Drawings of a page are some MB, and an answer holds those of all its pages.
 _MOST_DRAWN_PAGES = 50
 # PaddleX leaves out no line for its score unless it is asked to.
@@ -170,6 +172,23 @@ class PdfInfo(_Model):
     pages: list[Size]
 
 
+class FileStart(_Model):
+    """The first line of an answer as NDJSON."""
+
+    type: Literal["image", "pdf"]
+    numPages: int
+
+
+class FilePage(Size):
+    """A line of an answer as NDJSON."""
+
+    ocrResult: OcrResult
+    profile: str
+    """The weights that read it."""
+    moreFrames: Literal[True] | None = None
+    """The file holds further pictures, of which only the first was read."""
+
+
 class FileResult(_Model):
     ocrResults: list[OcrResult]
     """One a page."""
@@ -220,12 +239,25 @@ async def health(services: ServicesDep) -> Healthy:
     return Healthy(logId=request_id.get())
 
 
-@router.post("/ocr", response_model_exclude_none=True, responses=_FAILURES)
-async def ocr(services: ServicesDep, body: OcrRequest) -> Success:
-    """Read a picture, or in the current form a picture or a PDF, and draw what was found."""
+@router.post(
+    "/ocr",
+    response_model=Success,
+    response_model_exclude_none=True,
+    responses={**_FAILURES, 200: {"content": {_NDJSON: {"schema": {"type": "string"}}}}},
+)
+async def ocr(request: Request, services: ServicesDep, body: OcrRequest) -> Success | Response:
+    """Read a picture, or in the current form a picture or a PDF, and draw what was found.
+
+    With `file` and `Accept: application/x-ndjson` the answer is a line of JSON that says how many pages there are, then
+    one for each page, sent as soon as it is read, and where reading fails on the way a last one in the form of a
+    failure.
+    """
     if isinstance(body, ImageRequest):
         return Success(logId=request_id.get(), result=await _image_result(services, body))
-    return Success(logId=body.logId or request_id.get(), result=await _file_result(services, body))
+    entries = _file_entries(services, body)
+    if _NDJSON in request.headers.get("accept", ""):
+        return await ndjson(entries, render_error)
+    return Success(logId=body.logId or request_id.get(), result=await _file_result(entries))
 
 
 async def _image_result(services: Services, body: ImageRequest) -> ImageResult:
@@ -241,7 +273,23 @@ async def _image_result(services: Services, body: ImageRequest) -> ImageResult:
     )
 
 
-async def _file_result(services: Services, body: FileRequest) -> FileResult:
+async def _file_result(entries: AsyncGenerator[FileStart | FilePage, None]) -> FileResult:
+    async with aclosing(entries):
+        start = await anext(entries)
+        pages = [entry async for entry in entries if isinstance(entry, FilePage)]
+    assert isinstance(start, FileStart)  # noqa: S101 - the first entry is
+    sizes = [Size(width=page.width, height=page.height) for page in pages]
+    return FileResult(
+        ocrResults=[page.ocrResult for page in pages],
+        dataInfo=PdfInfo(numPages=start.numPages, pages=sizes)
+        if start.type == "pdf"
+        else ImageInfo(width=sizes[0].width, height=sizes[0].height),
+        profile=pages[-1].profile if pages else "",
+        moreFrames=pages[0].moreFrames if pages else None,
+    )
+
+
+async def _file_entries(services: Services, body: FileRequest) -> AsyncGenerator[FileStart | FilePage, None]:
     if body.fileType is None and "://" not in body.file:
         raise InvalidRequestError("File type cannot be determined: fileType is needed with base64")
     file = await services.sources.url_or_base64(body.file, "file", _file_limit(services.settings))
@@ -262,21 +310,24 @@ async def _file_result(services: Services, body: FileRequest) -> FileResult:
     )
     if not is_pdf:
         page = await services.recognizer.read(file, options)
-        result = await _result(services, body, file, page, body.visualize is not False)
-        return FileResult(
-            ocrResults=[result],
-            dataInfo=ImageInfo(width=page.width, height=page.height),
-            profile=page.profile,
-            moreFrames=page.more_frames or None,
-        )
-    results, sizes, profile = [], [], ""
+        yield FileStart(type="image", numPages=1)
+        yield await _file_page(services, body, file, page, body.visualize is not False)
+        return
     async with services.recognizer.reading(file, "file", Layout.WHOLE, options) as document:
         drawn = _is_drawn(body, document.page_count)
+        yield FileStart(type="pdf", numPages=document.page_count)
         async for read in document.pages:
-            results.append(await _result(services, body, read.picture.encoded, read.page, drawn))
-            sizes.append(Size(width=read.page.width, height=read.page.height))
-            profile = read.page.profile
-    return FileResult(ocrResults=results, dataInfo=PdfInfo(numPages=document.page_count, pages=sizes), profile=profile)
+            yield await _file_page(services, body, read.picture.encoded, read.page, drawn)
+
+
+async def _file_page(services: Services, body: FileRequest, picture: bytes, page: Page, drawn: bool) -> FilePage:
+    return FilePage(
+        ocrResult=await _result(services, body, picture, page, drawn),
+        width=page.width,
+        height=page.height,
+        profile=page.profile,
+        moreFrames=page.more_frames or None,
+    )
 
 
 def _is_drawn(body: FileRequest, pages: int) -> bool:

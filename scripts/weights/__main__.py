@@ -53,7 +53,13 @@ def _parser() -> argparse.ArgumentParser:
         "them is read. Paddle's are converted with paddle2onnx, which is installed for it, and compared with Paddle.",
     )
     add.add_argument("name", metavar="NAME", help="what the profile will be called")
-    add.add_argument("--det", type=Path, required=True, metavar="PATH", help="text detection (DB)")
+    add.add_argument(
+        "--det",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="text detection (DB), or the name of a model that is here, such as PP-OCRv4_mobile_det",
+    )
     add.add_argument("--rec", type=Path, required=True, metavar="PATH", help="text recognition (CTC, 48 pixels high)")
     add.add_argument(
         "--dict", type=Path, metavar="PATH", help="its dictionary, a character a line, unless it brings one"

@@ -35,8 +35,9 @@ _LIKE_OLD, _LIKE_NEW = "PP-OCRv4_mobile", "PP-OCRv5_mobile"
 class Files:
     """What a profile is made of: ONNX files, or folders of Paddle's inference models.
 
-    `dictionary` has a character a line; None where the recogniser brings it (in its inference.yml or its metadata).
-    Without a `classifier` lines are turned by the one that all profiles share.
+    `detector` may also be the name of one that is here, such as PP-OCRv4_mobile_det. `dictionary` has a character a
+    line; None where the recogniser brings it (in its inference.yml or its metadata). Without a `classifier` lines are
+    turned by the one that all profiles share.
     """
 
     detector: Path
@@ -64,23 +65,16 @@ def import_profile(root: Path, name: str, files: Files, like: str | None = None)
         _sweep(root)
         if _table(root, name).exists():
             raise ImportRefusedError(f"{name} is there already: scripts/fetch remove {name}")
-        detector = exported(files.detector)
-        model = profiles[like or (_LIKE_NEW if detector.settings else _LIKE_OLD)]
-        built = {
-            Kind.DETECTOR: _built(Kind.DETECTOR, detector, _normalisation(detector, model), folder),
-            Kind.RECOGNISER: _built(
-                Kind.RECOGNISER, exported(files.recogniser), CENTRED, folder, dictionary=files.dictionary
-            ),
-        }
+        detector, table = _detector(root, files.detector, profiles[like] if like else None, folder)
+        recogniser = _built(Kind.RECOGNISER, exported(files.recogniser), CENTRED, folder, files.dictionary)
+        graphs = {Kind.DETECTOR: detector, Kind.RECOGNISER: recogniser.graph}
         if files.classifier:
-            built[Kind.CLASSIFIER] = _built(Kind.CLASSIFIER, exported(files.classifier), CENTRED, folder)
+            graphs[Kind.CLASSIFIER] = _built(Kind.CLASSIFIER, exported(files.classifier), CENTRED, folder).graph
         version = max([FIRST_VERSION - 1, *_versions(root)]) + 1
-        table = _profile_table(root, model, version, detector)
-        _install(root, version, {kind: network.graph for kind, network in built.items()}, folder)
-        dictionary = built[Kind.RECOGNISER].dictionary
-        assert dictionary is not None  # noqa: S101 - a recogniser has one
-        _place(root / _ENSEMBLE / "dictionaries" / f"{name}.txt", dictionary, folder)
-        _place(_table(root, name), json.dumps(table, indent=2).encode() + b"\n", folder)
+        _install(root, version, graphs, folder)
+        assert recogniser.dictionary is not None  # noqa: S101 - it has one
+        _place(root / _ENSEMBLE / "dictionaries" / f"{name}.txt", recogniser.dictionary, folder)
+        _place(_table(root, name), json.dumps(table | {"version": version}, indent=2).encode() + b"\n", folder)
     print(f"{name}: added as version {version}; a server that runs has to be started anew to read with it", flush=True)
 
 
@@ -96,6 +90,37 @@ def remove_profile(root: Path, name: str) -> None:
         table.unlink()
         _sweep(root)
     print(f"{name}: removed", flush=True)
+
+
+def _detector(root: Path, path: Path, like: Profile | None, folder: Path) -> tuple[bytes, dict[str, Any]]:
+    """The graph, and the parameters of a profile with it."""
+    if not path.exists() and path.name.endswith("_det"):
+        name = path.name.removesuffix("_det")
+        table = _parameters(root, name)
+        if table is not None and like is None:
+            graph = root / "model_repository" / Kind.DETECTOR.value / str(table["version"]) / "model.onnx"
+            return graph.read_bytes(), table
+        if table is not None:
+            raise ImportRefusedError(f"{path.name} has parameters of its own, so it takes no --like")
+    network = exported(path)
+    named = like.name if like else _LIKE_NEW if network.settings else _LIKE_OLD
+    model = next(profile for profile in PROFILES if profile.name == named)
+    table = _parameters(root, named)
+    assert table is not None  # noqa: S101 - it comes with the server
+    normalisation = model.detector.normalisation
+    if network.settings:
+        normalisation = network.settings.normalisation or normalisation
+        table["detection"] |= network.settings.thresholds
+    return _built(Kind.DETECTOR, network, normalisation, folder).graph, table
+
+
+def _parameters(root: Path, name: str) -> dict[str, Any] | None:
+    """The profile's JSON; None where there is no such profile."""
+    for file in (root / _ENSEMBLE / "profiles" / f"{name}.json", _table(root, name)):
+        if file.exists():
+            table: dict[str, Any] = json.loads(file.read_bytes())
+            return table
+    return None
 
 
 def _built(
@@ -123,19 +148,6 @@ def _characters(network: Exported, dictionary: Path | None) -> bytes | None:
     except UnicodeDecodeError as error:
         raise ImportRefusedError(f"{dictionary}: not UTF-8: {error}") from error
     return characters
-
-
-def _normalisation(detector: Exported, like: Profile) -> Normalisation:
-    own = detector.settings.normalisation if detector.settings else None
-    return own or like.detector.normalisation
-
-
-def _profile_table(root: Path, like: Profile, version: int, detector: Exported) -> dict[str, Any]:
-    table: dict[str, Any] = json.loads((root / _ENSEMBLE / "profiles" / f"{like.name}.json").read_bytes())
-    table["version"] = version
-    if detector.settings:
-        table["detection"] |= detector.settings.thresholds
-    return table
 
 
 def _install(root: Path, version: int, graphs: dict[Kind, bytes], folder: Path) -> None:

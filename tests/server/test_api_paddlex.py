@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -153,3 +154,16 @@ def test_one_profile_can_detect_and_another_recognise(triton: Launched) -> None:
     assert read["profile"] == "PP-OCRv4_mobile_det+PP-OCRv6_tiny_rec"
     pruned = read["ocrResults"][0]["prunedResult"]
     assert len(pruned["dt_scores"]) == len(pruned["rec_texts"]) == len(MIXED)
+
+
+def test_the_pages_of_a_pdf_can_be_had_as_they_are_read(triton: Launched) -> None:
+    body: Any = {"file": in_base64(PDF), "fileType": 0, "visualize": False}
+    accept = {"Accept": "application/x-ndjson"}
+    whole = result(post(triton.adapter_url, **body))
+    with httpx.stream("POST", f"{triton.adapter_url}/ocr", json=body, headers=accept, timeout=120) as answer:
+        start, *pages = map(json.loads, answer.iter_lines())
+    assert start == {"type": "pdf", "numPages": 2}
+    assert [page["ocrResult"] for page in pages] == whole["ocrResults"]
+    assert [{"width": page["width"], "height": page["height"]} for page in pages] == whole["dataInfo"]["pages"]
+    refused = httpx.post(f"{triton.adapter_url}/ocr", json={"file": "QUJD", "fileType": 1}, headers=accept, timeout=60)
+    assert (refused.status_code, refused.json()["errorCode"]) == (422, 422)

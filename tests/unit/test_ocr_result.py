@@ -22,7 +22,7 @@ JPEG = encode(np.full((20, 30, 3), 200, np.uint8), ".jpg")
 def result(input_path: str | None = "in/登机牌.png", **attributes: Any) -> OCRResult:
     line = {"dt_polys": [QUAD], "dt_scores": [0.8], "rec_text": ["登机牌"], "rec_score": [0.9]}
     name = Path(input_path or "array")
-    kept = {"drawing": JPEG, "stem": name.stem, "suffix": name.suffix}
+    kept = {"drawing": JPEG, "in_order": None, "stem": name.stem, "suffix": name.suffix}
     return OCRResult({"input_path": input_path, **line}, width=100, height=50, **{**kept, **attributes})
 
 
@@ -78,3 +78,9 @@ def test_what_was_read_is_not_written_over(tmp_path: Path) -> None:
 def test_a_page_that_was_not_drawn_says_so(tmp_path: Path) -> None:
     with pytest.raises(OCRError, match="no picture was drawn"):
         result(drawing=None).save_to_img(tmp_path)
+
+
+def test_its_text_is_the_lines_or_what_the_server_put_in_order() -> None:
+    assert result().text == "登机牌\n"
+    assert result(in_order="登机\n\n牌").text == "登机\n\n牌\n"
+    assert result(in_order="").text == ""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,17 @@ def test_another_profiles_parameters_can_be_taken(root: Path, files: Files) -> N
     import_profile(root, "mine", files, like="PP-OCRv6_tiny")
     profiles = load_profiles(ensemble(root))
     assert profiles["mine"].detection == profiles["PP-OCRv6_tiny"].detection
+
+
+def test_a_recogniser_can_be_put_behind_a_detector_that_is_here(root: Path, files: Files) -> None:
+    import_profile(root, "first", files, like="PP-OCRv6_tiny")
+    import_profile(root, "second", replace(files, detector=Path("first_det")))
+    profiles = load_profiles(ensemble(root))
+    assert (profiles["second"].version, profiles["second"].detection) == (1002, profiles["first"].detection)
+    detectors = [root / "model_repository" / "det_onnx" / version / "model.onnx" for version in ("1001", "1002")]
+    assert detectors[0].read_bytes() == detectors[1].read_bytes()
+    with pytest.raises(ImportRefusedError, match="first_det has parameters of its own"):
+        import_profile(root, "third", replace(files, detector=Path("first_det")), like="PP-OCRv6_tiny")
 
 
 def write(path: Path, content: bytes) -> Path:
