@@ -24,6 +24,7 @@ from scripts.weights.catalogue import PROFILES
 DEFAULT_PROFILE = "PP-OCRv6_small"
 SECTIONS = {"clients": clients.measure, "scaling": scaling.measure, "start": start.measure}
 PARTS = (*comparison.PARTS, *SECTIONS)
+DEFAULT_PARTS = (comparison.HTTP, comparison.IN_PROCESS_PART, comparison.BARE)
 
 
 def main() -> int:
@@ -45,7 +46,7 @@ def _arguments() -> argparse.Namespace:
         prog="scripts/bench",
         description="Measure this server against its peers and against the bare inference runtime.",
     )
-    default = " ".join(comparison.PARTS)
+    default = " ".join(DEFAULT_PARTS)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {' '.join(PARTS)}; {default} if none")
     names = [profile.name for profile in PROFILES]
     parser.add_argument(
@@ -66,16 +67,18 @@ def _arguments() -> argparse.Namespace:
         help="values of OCR_MODE; the server's default if not given",
     )
     parser.add_argument(
-        "--clients", type=_numbers, default=[1, 8, 32], help="numbers of clients over HTTP; 1,8,32 if not given"
+        "--clients", type=_numbers, default=[1, 8], help="numbers of clients over HTTP; 1,8 if not given"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds: 5, the least for a ratio")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="interleaved rounds; 5, the least for a ratio, if not given"
+    )
     parser.add_argument("--pictures", type=Path, help="a folder of labelled pictures; pages are rendered if not given")
-    parser.add_argument("--count", type=int, default=8, help="pictures of a round: 8")
+    parser.add_argument("--count", type=int, default=6, help="pictures of a round; 6 if not given")
     parser.add_argument("--without-peers", action="store_true", help="this server, Triton and the runtime alone")
     parser.add_argument("--server", help="base URL of a running server of ours, for the part http alone")
     parser.add_argument("--into", type=Path, default=CACHE, help="folder for bench.md, bench.json and bench.svg")
     arguments = parser.parse_args()
-    arguments.parts = arguments.parts or list(comparison.PARTS)
+    arguments.parts = arguments.parts or list(DEFAULT_PARTS)
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     if arguments.server and arguments.parts != [comparison.HTTP]:
