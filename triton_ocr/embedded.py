@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import weakref
@@ -18,7 +19,8 @@ from typing import Any
 from triton_ocr.client import Client
 from triton_ocr.errors import ServerError
 
-_SERVE = Path(__file__).resolve().parents[1] / "scripts" / "serve"
+_ROOT = Path(__file__).resolve().parents[1]
+_SERVE = _ROOT / "scripts" / "serve"
 _PORTS = ("OCR_PORT", "OCR_TRITON_HTTP_PORT", "OCR_TRITON_GRPC_PORT", "OCR_TRITON_METRICS_PORT")
 # Linux gives outgoing connections ports from 32768 on.
 _FREE = range(20000, 32768)
@@ -57,8 +59,9 @@ class EmbeddedServer:
         say("starting a server")
         with tempfile.TemporaryFile() as log:
             self._process = subprocess.Popen(
-                [str(_SERVE)],
-                env={**_SETTINGS, **inherited, **addresses, **settings},
+                _command(),
+                cwd=_ROOT,
+                env={**_SETTINGS, **inherited, **addresses, **settings, "PYTHONPATH": str(_ROOT), "PYTHONUTF8": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -82,6 +85,13 @@ class EmbeddedServer:
                 words = log.read().decode(errors="replace").strip().splitlines()[-_LAST_WORDS:]
                 raise ServerError("the server could not be started:\n" + "\n".join(f"  {line}" for line in words))
             time.sleep(_INTERVAL)
+
+
+def _command() -> list[str]:
+    if Path(sys.prefix).resolve() == _ROOT / ".venv":
+        # Where the locks have changed, scripts/serve would make anew the environment that this process runs in.
+        return ["sh", "-c", '"$0" -m scripts.weights && exec "$0" -m scripts.launch', sys.executable]
+    return [str(_SERVE)]
 
 
 def _guard(group: int) -> subprocess.Popen[bytes]:

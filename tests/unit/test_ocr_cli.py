@@ -70,7 +70,7 @@ def test_a_server_that_cannot_be_started_says_why(tmp_path: Path, monkeypatch: p
     serve = tmp_path / "serve"
     serve.write_text("#!/bin/sh\necho libpython is missing >&2\nexit 1\n")
     serve.chmod(0o755)
-    monkeypatch.setattr(embedded, "_SERVE", serve)
+    monkeypatch.setattr(embedded, "_command", lambda: [str(serve)])
     with pytest.raises(ServerError, match="could not be started:\n  libpython is missing"):
         embedded.EmbeddedServer({}, print)
 
