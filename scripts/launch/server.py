@@ -95,7 +95,8 @@ async def running_server(
             if parts.adapter:
                 to_run.append(_adapter(listeners, key, own_triton=parts.triton, say=say))
                 probes.append(f"{url}/ping")
-            say(f"{' and '.join(service.name for service in to_run)} {'are' if to_run[1:] else 'is'} being started.")
+            names = [name for name, here in (("Triton", parts.triton), ("the adapter", parts.adapter)) if here]
+            say(f"Starting {' and '.join(names)}.")
             # Left in reverse: the adapter stops taking requests first, and Triton then has none in flight.
             services = [
                 await stack.enter_async_context(_task(keep_running(service, ready.is_set, say))) for service in to_run

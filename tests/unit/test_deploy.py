@@ -87,6 +87,18 @@ def test_the_image_is_made_of_what_is_there_and_not_ignored() -> None:
         assert any((source + "/").startswith(f"{name}/") for name in kept), source
 
 
+def test_what_makes_the_weights_is_whole(tmp_path: Path) -> None:
+    stage = (DEPLOY / "Containerfile").read_text().partition(" AS weights\n")[2].partition("\nFROM ")[0]
+    sources = re.findall(r"^COPY (scripts/\S+) ", stage, re.MULTILINE)
+    assert sources
+    (tmp_path / "scripts").mkdir()
+    for source in sources:
+        (tmp_path / source).symlink_to(ROOT / source)
+    program = [sys.executable, "-m", "scripts.weights", "--help"]
+    result = subprocess.run(program, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_every_kind_has_a_pinned_base_and_configurations(bases: Any) -> None:
     assert set(bases) == {"cpu", "cuda", "vllm", "rocm"}
     for kind, base in bases.items():
