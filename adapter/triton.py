@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 import urllib.request
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
@@ -135,14 +136,21 @@ class Triton:
         finally:
             responses.cancel()
 
-    async def unload(self, model: str) -> None:
+    async def unload(self, model: str, timeout: float) -> None:
         """Unload `model`: what it is working on is finished, then its memory is freed, and then this returns.
 
-        Raises what `infer` raises; needs the key.
+        Raises `ModelUnavailableError` when that takes longer than `timeout` seconds: Triton has been seen to wait for
+        ever for a stream that was cancelled just as it ended. Else what `infer` raises; needs the key.
         """
+        deadline = time.monotonic() + timeout
         try:
             await self._client.unload_model(model, headers=self._admin, client_timeout=self._timeout)
-            while await self._state(model) != "UNAVAILABLE":  # noqa: ASYNC110 - Triton tells when asked only
+            while await self._state(model) != "UNAVAILABLE":
+                if time.monotonic() > deadline:
+                    raise ModelUnavailableError(
+                        f"the model {model!r} was not unloaded within {timeout:g} s: a request to it has not ended; "
+                        "try again later, or start the inference server again"
+                    )
                 await asyncio.sleep(_POLL_INTERVAL)
         except InferenceServerException as error:
             raise self._translated(error, model, self._timeout) from error

@@ -64,9 +64,9 @@ class Tritons:
             async for response in responses:
                 yield response
 
-    async def unload(self, model: str) -> None:
+    async def unload(self, model: str, timeout: float) -> None:
         """Unload `model` from every server that is there."""
-        await self._ask_all(lambda server: server.unload(model))
+        await self._ask_all(lambda server: server.unload(model, timeout))
 
     async def load(self, model: str, timeout: float) -> None:
         """Load `model` on every server that is there, within `timeout` seconds."""

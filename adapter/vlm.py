@@ -20,6 +20,8 @@ from adapter.tritons import Tritons
 
 # Seconds. Eight billion parameters come from a slow disk in some minutes.
 _LOAD_TIMEOUT = 1800.0
+# To free the memory of a model that has no more to do.
+_UNLOAD_TIMEOUT = 5.0
 
 _CUT_OFF = "length"
 
@@ -185,7 +187,7 @@ class VisionLanguageModel:
         """Load the model anew: what runs is finished first, what arrives waits, and two copies are never in memory.
 
         Goes on to its end, even when the caller leaves; who calls meanwhile waits for the same end. Raises
-        `ModelUnavailableError` when the model cannot be loaded, and whatever else `Tritons.load` raises.
+        `ModelUnavailableError` when the model cannot be unloaded or loaded, and whatever else `Tritons.load` raises.
         """
         if self._reload is None or self._reload.done():
             self._reload = asyncio.create_task(self._replace())
@@ -194,7 +196,8 @@ class VisionLanguageModel:
     async def _replace(self) -> None:
         self._open.clear()
         try:
-            await self._triton.unload(self._contract.model)
+            # By then every text that was being written is complete, or cancelled.
+            await self._triton.unload(self._contract.model, self._timeout + _UNLOAD_TIMEOUT)
             await self._triton.load(self._contract.model, _LOAD_TIMEOUT)
             self._on_gpu = None
         finally:

@@ -23,6 +23,8 @@ from adapter.settings import MIB, Settings
 from adapter.sources import FileLimit, from_upload
 
 _HEALTH_TIMEOUT = 1.5
+# Seconds beyond the deadline of the model's work, and of its unloading.
+_GRACE = 10.0
 _MULTIPART = "multipart/form-data"
 _MODEL: Literal["internvl3-8b"] = "internvl3-8b"
 # Files of a batch, which wait for each other's answers, not for each other's turns.
@@ -460,6 +462,7 @@ API = Api(
     render_error=render_error,
     file_limit=_body_limit,
     own_port=lambda settings: settings.internvl_port,
-    timeout=lambda settings: settings.generation_timeout,
+    # What fails at the model's own deadline says more than that it took too long.
+    timeout=lambda settings: settings.generation_timeout + _GRACE,
     open_paths=frozenset({"/", "/health"}),
 )

@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import httpx
+import numpy as np
 import pymupdf
 import pytest
+import tritonclient.grpc as triton_grpc
 from PIL import Image
 
 from scripts.launched import eventually
@@ -34,6 +36,27 @@ def batch(adapter: Any, files: list[tuple[str, bytes]], **form: str) -> httpx.Re
 
 def reload(adapter: Any) -> httpx.Response:
     return httpx.post(f"{adapter.url}/model/reload", timeout=30.0)
+
+
+class Stranger:
+    """A client of Triton's own, whose request no adapter knows of; it leaves at the end."""
+
+    def __init__(self, vlms: Any, order: Order) -> None:
+        self._client = triton_grpc.InferenceServerClient(vlms.grpc)
+        self._client.start_stream(lambda result, error: None)
+        self._client.async_stream_infer(MODEL, [_input("image", order.picture()), _input("prompt", b"?")])
+
+    def __enter__(self) -> None:
+        time.sleep(0.5)  # until the request is there
+
+    def __exit__(self, *_: object) -> None:
+        self._client.stop_stream(cancel_requests=True)
+
+
+def _input(name: str, value: bytes) -> Any:
+    tensor = triton_grpc.InferInput(name, [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([value], np.object_))
+    return tensor
 
 
 def pdf(*orders: Order) -> bytes:
@@ -304,6 +327,19 @@ def test_what_arrives_during_a_reload_waits_no_longer_than_its_deadline(vlms: An
         assert (answer.status_code, answer.json()["status"]) == (504, "error")
         caller.join()
         assert eventually(lambda: httpx.get(f"{adapter.url}/model/info").json()["is_loaded"], 10)
+
+
+def test_a_model_that_cannot_be_unloaded_says_why_and_can_be_once_its_work_has_ended(
+    vlms: Any, adapter_with: Any
+) -> None:
+    adapter = adapter_with(generation_timeout=1.0)
+    with Stranger(vlms, vlms.order("a", "b", delay=60)):
+        answer = reload(adapter)
+        assert (answer.status_code, answer.json()["status"]) == (503, "error")
+        assert "'internvl_python' was not unloaded within 6 s: a request to it has not ended" in answer.json()["error"]
+        assert process(adapter, vlms.order("x").picture()).status_code == 503
+    assert reload(adapter).status_code == 200
+    assert process(adapter, vlms.order("x").picture()).status_code == 200
 
 
 def test_a_model_that_cannot_be_loaded_says_why_and_leaves_the_rest_running(vlms: Any, adapter: Any) -> None:
