@@ -6,6 +6,7 @@ import asyncio
 import json
 import locale
 import os
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,8 +26,9 @@ os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 os.environ.setdefault("TORCH_LOGS", "-all")
-os.environ.setdefault("PYTHONWARNINGS", "ignore")
 warnings.simplefilter("ignore")
+# For the engine's processes: the stub is isolated from PYTHON... in the environment, and they are as it is.
+sys.warnoptions.append("ignore")
 
 from vllm.exceptions import VLLMClientError  # noqa: E402
 from vllm.v1.engine.exceptions import EngineDeadError  # noqa: E402
