@@ -50,7 +50,7 @@ class Order:
     def seen(self) -> dict[str, Any]:
         """What the model saw, once it has done with the request."""
         path = self.folder / f"{self.name}.seen.json"
-        assert eventually(path.exists, 5), "the model has not done with it"
+        assert eventually(path.exists, 60), "the model has not done with it"
         found: dict[str, Any] = json.loads(path.read_text())
         return found
 

@@ -23,7 +23,7 @@ TABLE = "| a | b |\n|---|---|\n| 1 | 2 |"
 
 
 def process(
-    adapter: Any, file: bytes, filename: str = "page.png", timeout: float = 30.0, **form: str
+    adapter: Any, file: bytes, filename: str = "page.png", timeout: float = 120.0, **form: str
 ) -> httpx.Response:
     files = {"file": (filename, file)}
     return httpx.post(f"{adapter.url}/ocr/process", files=files, data=form, timeout=timeout)
@@ -31,11 +31,11 @@ def process(
 
 def batch(adapter: Any, files: list[tuple[str, bytes]], **form: str) -> httpx.Response:
     parts = [("files", file) for file in files]
-    return httpx.post(f"{adapter.url}/ocr/batch", files=parts, data=form, timeout=30.0)
+    return httpx.post(f"{adapter.url}/ocr/batch", files=parts, data=form, timeout=120.0)
 
 
 def reload(adapter: Any) -> httpx.Response:
-    return httpx.post(f"{adapter.url}/model/reload", timeout=30.0)
+    return httpx.post(f"{adapter.url}/model/reload", timeout=120.0)
 
 
 class Stranger:
