@@ -21,12 +21,20 @@ from adapter.decoding import Decoder
 from adapter.documents import Documents
 from adapter.dots.reader import DotsReader
 from adapter.drawing import Draughtsman
-from adapter.errors import InternalError, InvalidRequestError, MethodNotAllowedError, NotFoundError, ServiceError
+from adapter.errors import (
+    InternalError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    OutOfMemoryError,
+    ServiceError,
+    UnavailableError,
+)
 from adapter.gate import Gate
 from adapter.internvl.reader import InternvlReader
 from adapter.listeners import ByPort
 from adapter.metrics import CONTENT_TYPE, Metrics
-from adapter.middleware import BodyLimit, Guard, KeyGuard, Observer
+from adapter.middleware import BodyLimit, BodyMemory, Guard, KeyGuard, Observer
 from adapter.page import site
 from adapter.recognizer import Recognizer
 from adapter.runtime import RuntimeProbe
@@ -54,15 +62,18 @@ class _State(TypedDict):
 
 def create_app(settings: Settings | None = None, apis: Sequence[Api] = APIS) -> FastAPI:
     """The whole adapter, ready for an ASGI server; without `settings` they come from the environment."""
-    return _main_app(settings or Settings(), apis, Metrics())
+    settings = settings or Settings()
+    return _main_app(settings, apis, Metrics(), BodyMemory(settings.max_body_memory))
 
 
 def create_listeners() -> ASGIApp:
     """The whole adapter, and on each port that the environment names for one API that API alone."""
     settings = Settings()
-    metrics = Metrics()
-    main = _main_app(settings, APIS, metrics)
-    return ByPort(main, {port: _listener_app(settings, api, metrics) for port, api in own_ports(settings).items()})
+    metrics, memory = Metrics(), BodyMemory(settings.max_body_memory)
+    main = _main_app(settings, APIS, metrics, memory)
+    return ByPort(
+        main, {port: _listener_app(settings, api, metrics, memory) for port, api in own_ports(settings).items()}
+    )
 
 
 def own_ports(settings: Settings) -> Mapping[int, Api]:
@@ -70,7 +81,7 @@ def own_ports(settings: Settings) -> Mapping[int, Api]:
     return {port: api for api in APIS if (port := api.own_port(settings)) is not None}
 
 
-def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics) -> FastAPI:
+def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics, memory: BodyMemory) -> FastAPI:
     """Every API under its prefix, and at the root where its document has it and no other claims the path."""
 
     @asynccontextmanager
@@ -82,7 +93,7 @@ def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics) -> Fast
         return next((api for api in apis if api.owns(path)), None)
 
     app = _new_app("Triton OCR server", lifespan)
-    _set_rules(app, settings, metrics, api_of)
+    _set_rules(app, settings, metrics, memory, api_of)
     app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type=CONTENT_TYPE), include_in_schema=False)
     app.include_router(health.router)
     app.include_router(site.router)
@@ -93,10 +104,10 @@ def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics) -> Fast
     return app
 
 
-def _listener_app(settings: Settings, api: Api, metrics: Metrics) -> FastAPI:
+def _listener_app(settings: Settings, api: Api, metrics: Metrics, memory: BodyMemory) -> FastAPI:
     """One API, whole, at the root. Its services are those that the lifespan of the main application has started."""
     app = _new_app(api.title)
-    _set_rules(app, settings, metrics, lambda _: api)
+    _set_rules(app, settings, metrics, memory, lambda _: api)
     _include(app, api, settings)
     return app
 
@@ -155,7 +166,13 @@ async def _running_services(settings: Settings, metrics: Metrics) -> AsyncIterat
         await vlm_triton.close()
 
 
-def _set_rules(app: FastAPI, settings: Settings, metrics: Metrics, api_of: Callable[[str], Api | None]) -> None:
+def _set_rules(
+    app: FastAPI,
+    settings: Settings,
+    metrics: Metrics,
+    memory: BodyMemory,
+    api_of: Callable[[str], Api | None],
+) -> None:
     """What holds for every request: who may ask, how much and for how long, and how failures are answered."""
 
     def api_name_of(path: str) -> str:
@@ -181,7 +198,7 @@ def _set_rules(app: FastAPI, settings: Settings, metrics: Metrics, api_of: Calla
         return limit.body, f"what a file of {limit.size} bytes, {limit.setting}, can need"
 
     # The one added last is met first.
-    app.add_middleware(BodyLimit, limit=body_limit)
+    app.add_middleware(BodyLimit, limit=body_limit, memory=memory)
     app.add_middleware(KeyGuard, keys=settings.api_keys, is_open=is_open)
     app.add_middleware(Guard, timeout_of=timeout_of, render=render)
     if settings.cors_origins:
@@ -246,7 +263,9 @@ def _log(error: ServiceError) -> None:
     if isinstance(error, InternalError):
         logger.error(error.message, exc_info=error)
         return
-    level = logging.WARNING if error.status >= 500 else logging.INFO
+    # To be told to come back is no event of its own: the metrics count it, and the Recognizer logs what has changed.
+    routine = isinstance(error, UnavailableError) and not isinstance(error, OutOfMemoryError)
+    level = logging.WARNING if error.status >= 500 and not routine else logging.INFO
     logger.log(
         level, error.message, extra={"fields": {"error": type(error).__name__, "cause": str(error.__cause__ or "")}}
     )

@@ -18,7 +18,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapter.context import api_name, request_id
-from adapter.errors import DeadlineExceededError, InternalError, ServiceError, TooLargeError, UnauthorizedError
+from adapter.errors import (
+    BusyError,
+    DeadlineExceededError,
+    InternalError,
+    ServiceError,
+    TooLargeError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from adapter.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -107,6 +115,9 @@ class Guard:
             if not work.done() and left.done():
                 return
             error = _failure(work, timeout)
+        except asyncio.CancelledError:
+            # The server stops, and has waited for as long as it may.
+            error = UnavailableError("the server is stopping; try again later")
         finally:
             work.cancel()
             left.cancel()
@@ -210,13 +221,34 @@ def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-class BodyLimit:
-    """Refuses a body over the limit: before a byte of it is read where its length is declared, else as it arrives."""
+class BodyMemory:
+    """What the bodies of all requests in hand may take together."""
 
-    def __init__(self, app: ASGIApp, limit: Callable[[str], tuple[int, str]]) -> None:
+    def __init__(self, size: int) -> None:
+        """`size` is in bytes."""
+        self._size = self._free = size
+
+    def take(self, size: int) -> None:
+        """Raises `BusyError` when there is not so much left."""
+        if size > self._free:
+            raise BusyError(f"the requests in hand take {self._size} bytes (OCR_MAX_BODY_MEMORY); try again later")
+        self._free -= size
+
+    def give_back(self, size: int) -> None:
+        self._free += size
+
+
+class BodyLimit:
+    """Refuses a body over the limit: before a byte of it is read where its length is declared, else as it arrives.
+
+    Refuses it as well, as it arrives, when it does not fit beside those of the other requests.
+    """
+
+    def __init__(self, app: ASGIApp, limit: Callable[[str], tuple[int, str]], memory: BodyMemory) -> None:
         """`limit` gives, for a path, the bytes that a body may have, and says in words where they come from."""
         self._app = app
         self._limit = limit
+        self._memory = memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -231,9 +263,14 @@ class BodyLimit:
         async def limited_receive() -> Message:
             nonlocal received
             message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
+            size = len(message.get("body", b""))
+            if received + size > limit:
                 raise refusal
+            self._memory.take(size)
+            received += size
             return message
 
-        await self._app(scope, limited_receive, send)
+        try:
+            await self._app(scope, limited_receive, send)
+        finally:
+            self._memory.give_back(received)

@@ -1,6 +1,7 @@
 """Reading a picture: what every OCR API calls."""
 
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, fields
@@ -10,10 +11,13 @@ import numpy as np
 
 from adapter.context import api_name
 from adapter.documents import Documents, Layout, PageImage
+from adapter.errors import ModelUnavailableError, TritonUnavailableError
 from adapter.gate import Gate
 from adapter.metrics import Metrics
 from adapter.ordered import ordered
 from adapter.tritons import Tritons
+
+logger = logging.getLogger(__name__)
 
 _MODEL = "ocr_ensemble"
 _MODELS = ("det_onnx", "cls_onnx", "rec_onnx", _MODEL)
@@ -115,10 +119,13 @@ class Recognizer:
         self._pages_in_flight = pages_in_flight
         self._gate = gate
         self._metrics = metrics
+        self._available: bool | None = None
 
     async def ready(self, timeout: float) -> bool:
         """Whether Triton and every model that reading needs are ready; answers within `timeout` seconds."""
-        return await self._triton.ready(_MODELS, timeout)
+        ready = await self._triton.ready(_MODELS, timeout)
+        self._note(available=ready)
+        return ready
 
     async def read(self, picture: bytes, options: RecognitionOptions) -> Page:
         """Read an encoded picture (JPEG, PNG, BMP, TIFF, WebP, GIF).
@@ -148,9 +155,20 @@ class Recognizer:
                 yield DocumentReading(opened.page_count, pages)
 
     async def _read(self, picture: bytes, options: RecognitionOptions) -> Page:
-        outputs = await self._triton.infer(_MODEL, _tensors(picture, options))
+        try:
+            outputs = await self._triton.infer(_MODEL, _tensors(picture, options))
+        except (TritonUnavailableError, ModelUnavailableError):
+            self._note(available=False)
+            raise
+        self._note(available=True)
         self._metrics.pages.labels(api_name.get()).inc()
         return _page(outputs)
+
+    def _note(self, available: bool) -> None:
+        """Log what has changed, once: what it means for each request is in the metrics."""
+        if available != self._available:
+            logger.warning("the OCR models are ready" if available else "the OCR models are not ready")
+        self._available = available
 
 
 _DTYPES: dict[type, type] = {str: np.object_, bool: np.bool_, float: np.float32, int: np.int32}

@@ -4,11 +4,12 @@ import contextlib
 import os
 import sys
 import tempfile
+from functools import partial
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from adapter import logs
+from adapter import connections, logs
 from adapter.app import own_ports
 from adapter.settings import Settings
 
@@ -33,6 +34,9 @@ def _serve(settings: Settings) -> None:
         # By its name, since every worker makes its own.
         "adapter.app:create_listeners",
         factory=True,
+        # It calls what it is given, class or not.
+        http=partial(connections.Connection, head_timeout=settings.head_timeout),  # type: ignore[arg-type]
+        limit_concurrency=connections.most_connections(),
         host=settings.host,
         port=settings.port,
         workers=settings.work_count,
@@ -40,11 +44,17 @@ def _serve(settings: Settings) -> None:
         # The Observer logs each request, with its id.
         access_log=False,
         server_header=False,
+        timeout_keep_alive=connections.KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
     )
-    sockets = [config.bind_socket()]
-    for port in own_ports(settings):
-        sockets.append(uvicorn.Config(config.app, host=settings.host, port=port, log_config=None).bind_socket())
+    if settings.listen_fds:
+        sockets = [connections.listening(descriptor) for descriptor in settings.listen_fds]
+    else:
+        sockets = [config.bind_socket()]
+        for port in own_ports(settings):
+            sockets.append(uvicorn.Config(config.app, host=settings.host, port=port, log_config=None).bind_socket())
+    for listener in sockets:
+        connections.give_up_unread(listener)
     if settings.work_count > 1:
         Multiprocess(config, sockets).run()
         return

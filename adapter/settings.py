@@ -24,6 +24,9 @@ class Settings(BaseSettings):
 
     host: str = "0.0.0.0"  # noqa: S104 - a server's purpose; the document's default
     port: int = Field(default=8080, ge=0, le=65535)
+    listen_fds: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
+        default=(), description="Listening sockets to inherit, by their descriptors; unset, host and ports are opened."
+    )
     work_count: int = Field(default=1, ge=1, description="Worker processes; the queue's limits hold for each of them.")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
@@ -51,6 +54,11 @@ class Settings(BaseSettings):
 
     api_keys: Words = Field(default=(), description="Any of them opens the APIs; none: the APIs are open.")
     cors_origins: Words = Field(default=(), description="Origins whose pages may call the APIs; * is all of them.")
+
+    head_timeout: float = Field(default=10.0, gt=0, description="Seconds that the head of a request may take to come.")
+    max_body_memory: int = Field(
+        default=1024 * MIB, ge=MIB, description="Bytes of the bodies of all requests in hand together; beyond it, 503."
+    )
 
     max_in_flight: int = Field(default=16, ge=1, description="Pictures that Triton is given at the same time.")
     max_waiting: int = Field(default=128, ge=0, description="Requests that may wait for their turn; beyond it, 503.")

@@ -5,14 +5,19 @@ import base64
 import os
 import re
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import UploadFile
+from starlette.formparsers import MultiPartParser
 
 from adapter.errors import InvalidRequestError, RefusedSourceError, TooLargeError, UnreachableSourceError
 from adapter.settings import Settings
 from adapter.web import Web, WebPolicy
+
+# Uploads stay in memory, which is bounded: no disk has to be writable, and none can be full.
+MultiPartParser.spool_max_size = sys.maxsize
 
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
 

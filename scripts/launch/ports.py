@@ -81,7 +81,7 @@ class Listeners:
         ports: list[int] = []
         while len(ports) < len(wanted):
             with suppress(OSError):
-                _bind(host, port := next(shuffled))
+                _bound(host, port := next(shuffled)).close()
                 ports.append(port)
         return cls(host, *ports)
 
@@ -104,6 +104,16 @@ class Listeners:
         """The address under which a process on this machine reaches the listeners."""
         return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
 
+    @property
+    def _adapters(self) -> list[int]:
+        """The ports that the adapter serves."""
+        ports = (self.adapter, self.paddleocr_service, self.internvl, self.dots)
+        return [port for port in ports if port is not None]
+
+    def open_adapter(self) -> list[socket.socket]:
+        """The adapter's sockets, bound and not yet listening. Raises OSError."""
+        return [_bound(self.host, port) for port in self._adapters]
+
     def check_free(self, *, triton: bool = True, adapter: bool = True) -> None:
         """Raise PortError, naming every setting whose port cannot be bound and, where it can be told, who holds it.
 
@@ -121,7 +131,7 @@ class Listeners:
                 continue
             owner[port] = setting
             try:
-                _bind(self.host, port)
+                _bound(self.host, port).close()
             except OSError as error:
                 problems.append(f"{setting}={port} ({SETTINGS[setting].what}) {_why(error, port, self.host)}")
         if problems:
@@ -137,11 +147,16 @@ def _port(environment: Mapping[str, str], setting: str, default: int | None) -> 
     return int(value)
 
 
-def _bind(host: str, port: int) -> None:
-    with socket.socket() as listener:
+def _bound(host: str, port: int) -> socket.socket:
+    listener = socket.socket()
+    try:
         # As the servers do: connections of an earlier run that are still in TIME_WAIT are no hindrance.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _why(error: OSError, port: int, host: str) -> str:

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import secrets
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TUNED = ROOT / ".cache" / "layouts.json"
 
 # Together less than the 10 s that containers and init systems give.
-_ADAPTER_STOP_TIMEOUT = 3.0
-_TRITON_STOP_TIMEOUT = triton.EXIT_TIMEOUT + 1.0
+_ADAPTER_STOP_TIMEOUT = 6.0  # one more than its own
+_TRITON_STOP_TIMEOUT = triton.EXIT_TIMEOUT + 0.5
 _READY_INTERVAL = 0.1
 
 # Names the Triton of an adapter that stands alone.
@@ -88,12 +89,15 @@ async def running_server(
     ready, loaded = asyncio.Event(), asyncio.Event()
     with run_directory(state / "run") as run:
         async with contextlib.AsyncExitStack() as stack:
+            # Held here, so that connections wait for the adapter, rather than be refused, while it is started again.
+            sockets = listeners.open_adapter() if parts.adapter else []
+            stack.callback(_close, sockets)
             to_run, probes = [], []
             if parts.triton:
                 to_run.append(_triton(listeners, run, state / "logs", key, say=say, wanted=wanted))
                 probes.append(f"{triton_url}/v2/health/ready")
             if parts.adapter:
-                to_run.append(_adapter(listeners, key, own_triton=parts.triton, say=say))
+                to_run.append(_adapter(listeners, sockets, key, own_triton=parts.triton, say=say))
                 probes.append(f"{url}/ping")
             names = [name for name, here in (("Triton", parts.triton), ("the adapter", parts.adapter)) if here]
             say(f"Starting {' and '.join(names)}.")
@@ -101,6 +105,8 @@ async def running_server(
             services = [
                 await stack.enter_async_context(_task(keep_running(service, ready.is_set, say))) for service in to_run
             ]
+            # Before the adapter is told to stop: nobody is to wait for what does not come any more.
+            stack.callback(_close, sockets)
             weights = os.environ.get(dots.SETTING)
             if weights and parts.triton:
                 keep_loaded = dots.keep_loaded(
@@ -164,7 +170,20 @@ def _triton(
     )
 
 
-def _adapter(listeners: Listeners, key: str, *, own_triton: bool, say: Callable[[str], None]) -> Service:
+def _close(sockets: Sequence[socket.socket]) -> None:
+    for listener in sockets:
+        listener.close()
+
+
+def _adapter(
+    listeners: Listeners,
+    sockets: Sequence[socket.socket],
+    key: str,
+    *,
+    own_triton: bool,
+    say: Callable[[str], None],
+) -> Service:
+    descriptors = [listener.fileno() for listener in sockets]
     where = {TRITON_URL_SETTING: f"{listeners.local_host}:{listeners.grpc}"} if own_triton else {}
     return Service(
         name="The adapter",
@@ -177,7 +196,9 @@ def _adapter(listeners: Listeners, key: str, *, own_triton: bool, say: Callable[
             **{setting: str(port) for setting, port in listeners.by_setting.items()},
             _KEY_SETTING: key,
             **where,
+            "OCR_LISTEN_FDS": ",".join(map(str, descriptors)),
         },
         stop_timeout=_ADAPTER_STOP_TIMEOUT,
         output=say,
+        descriptors=descriptors,
     )

@@ -17,7 +17,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-_HEALTH_INTERVAL = 1.0
+_HEALTH_INTERVAL = 0.5
 _STOP_INTERVAL = 0.1
 _OUTPUT_TIMEOUT = 1.0
 
@@ -28,12 +28,13 @@ class GaveUp(Exception):  # noqa: N818 - it reads as what happened
 
 @dataclass
 class Restarts:
-    """When a service that died is started again: after a delay that doubles with each death of the last minute.
+    """When a service that died is started again: at once, and after a delay that doubles with each further death of the
+    last minute.
 
     Attributes:
         limit: deaths within `window` that are borne.
         window: seconds after which a death is forgotten.
-        first_delay: seconds before the first restart.
+        first_delay: seconds before the second restart.
     """
 
     limit: int = 5
@@ -46,7 +47,7 @@ class Restarts:
         self._deaths = [*(death for death in self._deaths if now - death < self.window), now]
         if len(self._deaths) > self.limit:
             return None
-        return self.first_delay * float(2 ** (len(self._deaths) - 1))
+        return self.first_delay * float(2 ** (len(self._deaths) - 2)) if len(self._deaths) > 1 else 0.0
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,11 @@ class Service:
         environment: the whole environment.
         stop_timeout: seconds between SIGTERM and SIGKILL.
         drained: asked meanwhile; whether it has no more work in hand, so that SIGKILL need not wait.
-        ailment: asked once a second with the process id; what is wrong when the process must be replaced although
+        ailment: asked twice a second with the process id; what is wrong when the process must be replaced although
             it lives, else None.
         clean_up: called whenever the process and all its descendants have ended.
         output: takes each line of what the process prints (without the line's end); None leaves the terminal to it.
+        descriptors: what the process inherits under the same numbers, beside the standard three.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Service:
     ailment: Callable[[int], str | None] = lambda pid: None
     clean_up: Callable[[], None] = lambda: None
     output: Callable[[str], None] | None = None
+    descriptors: Sequence[int] = ()
 
 
 def adopt_orphans() -> None:
@@ -107,7 +110,7 @@ async def keep_running(service: Service, started: Callable[[], bool], say: Calla
                 f"{service.name} {reason}; more than {restarts.limit} times within {restarts.window:.0f} s, "
                 "so it is not started again"
             )
-        say(f"{service.name} {reason}; it is started again in {delay:g} s")
+        say(f"{service.name} {reason}; it is started again {f'in {delay:g} s' if delay else 'at once'}")
         await asyncio.sleep(delay)
 
 
@@ -126,6 +129,7 @@ async def _run_once(service: Service) -> _End:
         stdout=subprocess.PIPE if service.output else None,
         stderr=subprocess.STDOUT if service.output else None,
         start_new_session=True,
+        pass_fds=service.descriptors,
     )
     guard = _guard(process.pid)
     exited = _exit_of(process.pid)

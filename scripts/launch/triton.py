@@ -32,8 +32,8 @@ CONFIGURATION = "openvino"
 # Over gRPC its name is preceded by "triton-grpc-protocol-".
 ADMIN_HEADER = "ocr-admin"
 
-# Seconds that Triton gives requests in flight to finish once it is told to stop.
-EXIT_TIMEOUT = 5
+# Seconds that Triton gives requests in flight to finish once it is told to stop. Those of the adapter are done by then.
+EXIT_TIMEOUT = 3
 
 # Seconds that a Python stub may take to start. On a busy machine it takes more than Triton's own bound, 30; what Triton
 # does then is to hang, or to abort.

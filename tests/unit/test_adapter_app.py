@@ -1,20 +1,23 @@
 """Every API is served at its places and answers every failure in its own form; no Triton is needed for that."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from adapter import errors
 from adapter.apis import APIS
 from adapter.apis.base import Api
 from adapter.app import create_app
+from adapter.recognizer import Page, RecognitionOptions
 from adapter.settings import Settings
 from adapter.sources import FileLimit
+from tests.unit import standin
 
 SETTINGS = Settings(max_file_size=1000)
 LIMIT = FileLimit(1000, "OCR_MAX_FILE_SIZE").body
@@ -154,3 +157,38 @@ def test_a_request_keeps_its_id_and_gets_one_where_it_has_none() -> None:
     }
     assert len(ids) == 3
     assert "a b" not in ids
+
+
+def test_a_request_that_the_end_of_the_server_cuts_short_is_told_so_in_its_api_s_form() -> None:
+    class Endless(standin.StandIn):
+        async def read(self, picture: bytes, options: RecognitionOptions) -> Page:
+            await asyncio.sleep(60)
+            return self.page
+
+    async def cut_short() -> list[Message]:
+        sent: list[Message] = []
+        begun = asyncio.Event()
+
+        async def receive() -> Message:
+            if begun.is_set():
+                await asyncio.sleep(60)
+            begun.set()
+            body = json.dumps({"image": base64.b64encode(standin.PICTURE).decode()}).encode()
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/ocr", "headers": [], "query_string": b""}
+        app = standin.client(Endless()).app
+        request = asyncio.create_task(app(scope, receive, send))
+        await begun.wait()
+        await asyncio.sleep(0.2)
+        # As uvicorn does with what is not done within its grace.
+        request.cancel()
+        await request
+        return sent
+
+    start, body = asyncio.run(cut_short())
+    assert start["status"] == 503
+    assert json.loads(body["body"]) == {"success": False, "error": "the server is stopping; try again later"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -15,7 +16,8 @@ from starlette.types import Message, Scope
 from adapter.apis.base import JsonRoute, ndjson
 from adapter.app import create_app
 from adapter.errors import InvalidRequestError, ServiceError
-from adapter.settings import Settings
+from adapter.settings import MIB, Settings
+from tests.unit import standin
 
 
 class Order(BaseModel):
@@ -197,3 +199,29 @@ def test_a_client_that_leaves_midway_ends_the_work_behind_the_lines() -> None:
     }
     asyncio.run(asyncio.wait_for(app(scope, receive, send), timeout=5))
     assert closed == [True]
+
+
+def upload(client: standin.Client, size: int) -> httpx.Response:
+    # What follows the end of a PNG is not looked at.
+    return client.post("/upload", files={"file": ("large.png", standin.PICTURE + bytes(size))})
+
+
+def test_an_upload_is_written_to_no_disk() -> None:
+    client = standin.client(standin.StandIn())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        answer = upload(client, 3 * MIB)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert answer.status_code == 200, answer.text
+
+
+def test_bodies_that_are_too_much_together_are_refused_for_now() -> None:
+    client = standin.client(standin.StandIn(), max_body_memory=2 * MIB)
+    refused = upload(client, 3 * MIB)
+    assert refused.status_code == 503
+    assert refused.json()["success"] is False
+    assert "OCR_MAX_BODY_MEMORY" in refused.json()["error"]
+    # What was taken has been given back, by those that were read and by those that were refused.
+    assert [upload(client, MIB + number).status_code for number in range(3)] == [200] * 3

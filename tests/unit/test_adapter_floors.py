@@ -13,7 +13,7 @@ FLOORS = [
     {"adapter.app"},
     {"adapter.apis"},
     {"adapter.apis.*", "adapter.health", "adapter.documentation", "adapter.page.site"},
-    {"adapter.apis.base", "adapter.middleware", "adapter.listeners"},
+    {"adapter.apis.base", "adapter.middleware", "adapter.listeners", "adapter.connections"},
     {"adapter.dots.reader", "adapter.internvl.reader"},
     {"adapter.recognizer", "adapter.vlm", "adapter.runtime", "adapter.decoding"},
     {"adapter.tritons"},
