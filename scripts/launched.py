@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,15 +98,15 @@ class Launched:
 
 
 @contextmanager
-def launched(log: Path, **settings: str) -> Iterator[Launched]:
+def launched(log: Path, *, within: Sequence[str] = (), **settings: str) -> Iterator[Launched]:
     """Start a server on free ports; it need not be ready yet. It is stopped at the end if it still runs.
 
-    `settings` are put into its environment.
+    `settings` are put into its environment; `within` is a command that runs the command that follows it.
     """
     listeners = Listeners.free(drop_in=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            LAUNCH,
+            [*within, *LAUNCH],
             cwd=ROOT,
             env=environment(listeners, **settings),
             stdout=output,
