@@ -33,7 +33,7 @@ def measure(configuration: Configuration, profile: str, rounds: int, material: M
     with serving(configuration) as server:
         precision = server.precision(profile)
         contestants = {
-            clients: Contestant(turns.our_name(configuration), profile, precision, turns.way(clients))
+            clients: Contestant(turns.named(turns.NAME, configuration), profile, precision, turns.way(clients))
             for clients in (FEW, MANY)
         }
         endpoint = server.endpoint(profile)

@@ -74,10 +74,12 @@ def comparisons(results: Results) -> list[Comparison]:
 def _comparable(one: Contestant, other: Contestant) -> bool:
     if one.profile != other.profile:
         return False
-    if other.name == LIMIT:
-        return one.precision == other.precision and "caller" not in one.way
-    if ("OpenVINO" in other.name or other.name == ALONE) and one.precision != other.precision:
+    if other.name.startswith((LIMIT, ALONE)) and turns.mode(one) != turns.mode(other):
         return False
+    if (other.name.startswith((LIMIT, ALONE)) or "OpenVINO" in other.name) and one.precision != other.precision:
+        return False
+    if other.name.startswith(LIMIT):
+        return "caller" not in one.way
     return one.way.partition(", ")[2] == other.way.partition(", ")[2]
 
 
@@ -116,7 +118,7 @@ class _Field:
         if server is None:
             return
         for profile in self._plan.profiles:
-            ours = list(self._ways_of_ours(server, profile))
+            ours = self._try([unknown], partial(list[Turn], self._ways_of_ours(server, profile))) or []
             known = {contestant for turn in self.turns for contestant in turn.contestants}
             if known & {contestant for turn in ours for contestant in turn.contestants}:
                 print(f"{configuration} is what has been started before; left out.", file=sys.stderr)
@@ -125,7 +127,7 @@ class _Field:
 
     def _ways_of_ours(self, server: OurServer, profile: str) -> Iterator[Turn]:
         precision = server.precision(profile)
-        name = turns.our_name(server.configuration)
+        name, alone = (turns.named(base, server.configuration) for base in (turns.NAME, ALONE))
         if self._plan.parts != [IN_PROCESS_PART]:
             for clients in self._plan.clients:
                 contestant = Contestant(name, profile, precision, turns.way(clients))
@@ -135,15 +137,15 @@ class _Field:
         if BARE in self._plan.parts:
             yield turns.limit(server, profile, precision, self._material)
         if TRITON in self._plan.parts:
-            yield from self._triton_alone(server, profile, precision)
+            yield from self._triton_alone(alone, server, profile, precision)
 
-    def _triton_alone(self, server: OurServer, profile: str, precision: str) -> Iterator[Turn]:
+    def _triton_alone(self, name: str, server: OurServer, profile: str, precision: str) -> Iterator[Turn]:
         for clients in (number for number in self._plan.clients if number <= _TRITON_CLIENTS):
             for protocol in PROTOCOLS:
-                contestant = Contestant(ALONE, profile, precision, turns.way(clients, protocol.name))
+                contestant = Contestant(name, profile, precision, turns.way(clients, protocol.name))
                 if self._try([contestant], prepare):
                     yield turns.by_perf_analyzer(contestant, server, protocol, self._material, clients)
-            contestant = Contestant(ALONE, profile, precision, turns.way(clients, "gRPC and shared memory"))
+            contestant = Contestant(name, profile, precision, turns.way(clients, "gRPC and shared memory"))
             yield turns.by_shared_memory(contestant, server, self._material, clients)
 
     def _enter_rapidocr_api(self, profile: str) -> None:

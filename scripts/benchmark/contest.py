@@ -69,10 +69,11 @@ def hold(turns: Sequence[Turn], rounds: int) -> Results:
             began = time.perf_counter()
             try:
                 measured = turn.measure()
-            except (BenchmarkError, OSError) as error:
+            except Exception as error:  # whatever it is that other people's software does
+                reason = str(error) if isinstance(error, BenchmarkError) else repr(error)
                 for contestant in turn.contestants:
-                    failures.setdefault(contestant, []).append(f"round {number + 1}: {error}")
-                    _say(f"round {number + 1} of {rounds}: {contestant}: failed: {error}")
+                    failures.setdefault(contestant, []).append(f"round {number + 1}: {reason}")
+                    _say(f"round {number + 1} of {rounds}: {contestant}: failed: {reason}")
                 continue
             for contestant, sample in zip(turn.contestants, measured, strict=True):
                 samples.setdefault(contestant, {})[number] = sample

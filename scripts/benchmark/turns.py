@@ -27,6 +27,7 @@ from scripts.launch.server import ROOT
 
 COLD, WARM = "one caller, cold", "one caller, warm"
 LIMIT = "inference limit"
+_MODE = ", "
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,14 @@ def way(clients: int, protocol: str = "HTTP") -> str:
     return f"{protocol}, {clients} client{'s' if clients > 1 else ''}"
 
 
-def our_name(configuration: Configuration) -> str:
-    """What this server is called, started like that; its precision stands beside it."""
-    return f"{NAME}, {configuration.mode}" if configuration.mode else NAME
+def named(base: str, configuration: Configuration) -> str:
+    """What this server, Triton or the runtime is called, started like that; the precision stands beside it."""
+    return f"{base}{_MODE}{configuration.mode}" if configuration.mode else base
+
+
+def mode(contestant: Contestant) -> str:
+    """Of a name that `named` gave; empty where none was asked for."""
+    return contestant.name.partition(_MODE)[2]
 
 
 def is_ours(contestant: Contestant) -> bool:
@@ -92,7 +98,7 @@ def our_fresh(configuration: Configuration, profile: str, precision: str, materi
             load.read(server.endpoint(profile), material.copies.of([material.warm_up]), clients=1)
             return [load.read(server.endpoint(profile), material.for_clients(1), clients=1) for _ in (COLD, WARM)]
 
-    name = our_name(configuration)
+    name = named(NAME, configuration)
     return Turn([Contestant(name, profile, precision, f"HTTP, {when}") for when in (COLD, WARM)], measure)
 
 
@@ -139,7 +145,8 @@ def limit(server: OurServer, profile: str, precision: str, material: Material) -
             ]
 
     ways = (f"1 process of {cores} threads", f"{cores} processes of 1 thread")
-    return Turn([Contestant(LIMIT, profile, precision, way) for way in ways], measure)
+    name = named(LIMIT, server.configuration)
+    return Turn([Contestant(name, profile, precision, way) for way in ways], measure)
 
 
 def _replayed(pages: int, configuration: Configuration, question: str, processes: int) -> Sample:

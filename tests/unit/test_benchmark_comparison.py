@@ -46,3 +46,10 @@ def test_openvino_the_limit_and_triton_alone_are_compared_in_the_same_precision_
 def test_weights_are_compared_with_the_same_weights_only() -> None:
     peer = Contestant("rapidocr_api 0.2.0", "PP-OCRv5_mobile", "f32", way(8))
     assert compared(peer, ours("f32", way(8))) == set()
+
+
+def test_what_depends_on_the_mode_is_compared_in_the_same_mode_only() -> None:
+    fast, calm = (Contestant(f"{NAME}, {mode}", PROFILE, "f32", way(1)) for mode in ("throughput", "latency"))
+    limits = [Contestant(f"{LIMIT}, {mode}", PROFILE, "f32", "2 processes") for mode in ("throughput", "latency")]
+    peer = Contestant("rapidocr_api 0.2.0", PROFILE, "f32", way(1))
+    assert compared(fast, calm, *limits, peer) == {(fast, limits[0]), (calm, limits[1]), (fast, peer), (calm, peer)}
