@@ -26,10 +26,10 @@ export function elementsOf(written) {
   }
 }
 
-/** The element's box as a quad; null where it has none. */
-export function quadOf({ bbox }) {
+/** The element's box, `scale` times as large, as a quad; null where it has none. */
+export function quadOf({ bbox }, scale) {
   if (!Array.isArray(bbox)) return null;
-  const [x0, y0, x1, y1] = bbox;
+  const [x0, y0, x1, y1] = bbox.map((value) => value * scale);
   return [
     [x0, y0],
     [x1, y0],

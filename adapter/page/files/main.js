@@ -32,11 +32,16 @@ const view = { file: null, url: null, readings: [], pages: new Map(), page: 1, p
 let choice = null;
 let drawn = [];
 
-const stage = new Stage($("#stage"), $("#tip"), { onPoint: point, onSelect: select });
+const stage = new Stage($("#stage"), $("#tip"), {
+  onPoint: point,
+  onSelect: select,
+  // What a model wrote about it is in its pixels.
+  onLoad: () => writers[view.tab]?.draw(),
+});
 const cells = new Cells($("#lines"), { onPoint: point, onSelect: (item) => select(item, true) });
 const services = {
   page: shownPage,
-  crop: (box) => stage.crop(box),
+  stage,
   onChange: drawItems,
   onPoint: point,
   onSelect: (item) => select(item, true),
@@ -90,7 +95,8 @@ function changed(reading) {
 
 function chosenOptions() {
   const form = $("#options");
-  const options = { use_cls: form.use_cls.checked };
+  const options = {};
+  for (const check of form.querySelectorAll("[type=checkbox]")) options[check.name] = check.checked;
   for (const range of form.querySelectorAll("[type=range]")) {
     if (range.dataset.chosen) options[range.name] = range.value;
   }
@@ -153,8 +159,8 @@ function drawPicture(reading, read) {
   const page = rememberPage(read);
   const isWaiting = !read && !reading.isDone;
   const waiting = isWaiting ? t(reading.total > 1 ? "readingPage" : "waitingPicture", { page: view.page }) : "";
-  if (read) stage.show(page.url, read.width, read.height);
-  else if (isPdf()) stage.show(null, 0, 0, waiting);
+  if (read) stage.show(page.url, read.width, read.height, { angle: read.page_angle });
+  else if (isPdf()) stage.show(null, 0, 0, { waiting });
   else stage.showUnmeasured(view.url, waiting);
 }
 
@@ -480,17 +486,23 @@ onLanguage(() => {
   drawPage();
 });
 
-while (!choice) {
-  try {
-    choice = await models();
-    fault("");
-  } catch (error) {
-    fault(error.message);
-    // It may be starting.
-    await new Promise((resolve) => setTimeout(resolve, RETRY));
+async function learn() {
+  while (!choice) {
+    try {
+      choice = await models();
+      fault("");
+    } catch (error) {
+      fault(error.message);
+      // Who has no key is not asked for one over and over.
+      if (error.status === 401) return;
+      // It may be starting.
+      await new Promise((resolve) => setTimeout(resolve, RETRY));
+    }
   }
+  drawProfiles();
+  $("#tab-dots").hidden = !choice.dots;
+  $("#tab-internvl").hidden = !choice.internvl;
+  $("#tabs").hidden = !choice.dots && !choice.internvl;
 }
-drawProfiles();
-$("#tab-dots").hidden = !choice.dots;
-$("#tab-internvl").hidden = !choice.internvl;
-$("#tabs").hidden = !choice.dots && !choice.internvl;
+
+learn();

@@ -52,7 +52,7 @@ export class Reading {
 
   /** All text that has been read; an empty line between pages. */
   get text() {
-    return this.pages.map((page) => page.lines.map((line) => line.text).join("\n")).join("\n\n");
+    return this.pages.map((page) => page.text ?? page.lines.map((line) => line.text).join("\n")).join("\n\n");
   }
 
   /** The pages as JSON is to have them. */

@@ -9,6 +9,7 @@ export class ServerError extends Error {
   /** `status` is HTTP's, 0 where no answer came, null where it began well; `detail` is what the server said. */
   constructor(status, detail) {
     super([status === null ? "" : t(nameOf(status)), detail].filter(Boolean).join(" "));
+    this.status = status;
   }
 }
 

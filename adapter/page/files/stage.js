@@ -12,10 +12,11 @@ const NARROW = matchMedia("(max-width: 56rem)");
 const OF_WINDOW = 0.6;
 
 export class Stage {
-  /** `onPoint(index or null)`, `onSelect(index)`: what the visitor does to an item. */
-  constructor(root, tip, { onPoint, onSelect }) {
+  /** `onPoint(index or null)`, `onSelect(index)`: what the visitor does to an item; `onLoad()`: a picture is there. */
+  constructor(root, tip, { onPoint, onSelect, onLoad }) {
     this._root = root;
     this._sheet = root.querySelector(".sheet");
+    this._picture = root.querySelector(".turned");
     this._image = root.querySelector("img");
     this._svg = root.querySelector("svg");
     this._waiting = root.querySelector(".waiting");
@@ -24,6 +25,7 @@ export class Stage {
     this._onSelect = onSelect;
     this._zoom = 0;
     this._probe = null;
+    this._angle = 0;
     this._size = null;
     this._items = [];
     this._polygons = [];
@@ -36,14 +38,19 @@ export class Stage {
     this._svg.addEventListener("focusin", (event) => this._onPoint(indexOf(event.target)));
     this._svg.addEventListener("focusout", () => this._onPoint(null));
     this._svg.addEventListener("keydown", (event) => this._key(event));
+    this._image.addEventListener("load", onLoad);
     root.addEventListener("scroll", () => this._hideTip(), { passive: true });
     window.addEventListener("scroll", () => this._hideTip(), { passive: true });
     new ResizeObserver(() => this._fit()).observe(root);
   }
 
-  /** Show a picture (a URL) of that size, or without one only `waiting`, in words. */
-  show(url, width, height, waiting = "") {
+  /**
+   * Show a picture (a URL) of that size, or without one only `waiting`, in words. A page that is turned clockwise by
+   * `angle`, a multiple of 90 degrees, is shown upright.
+   */
+  show(url, width, height, { waiting = "", angle = 0 } = {}) {
     this._probe = null;
+    this._angle = angle;
     this._waiting.textContent = waiting;
     this._waiting.hidden = !waiting;
     this._sheet.hidden = !url && !width;
@@ -60,12 +67,12 @@ export class Stage {
   /** Show a picture whose size is not known yet, if the browser can, unless another is shown first. */
   async showUnmeasured(url, waiting) {
     const probe = new Image();
-    this.show(null, 0, 0, waiting);
+    this.show(null, 0, 0, { waiting });
     this._probe = probe;
     probe.src = url;
     // What it cannot show, the server does.
     const isShown = await probe.decode().then(() => true, () => false);
-    if (isShown && this._probe === probe) this.show(url, probe.naturalWidth, probe.naturalHeight, waiting);
+    if (isShown && this._probe === probe) this.show(url, probe.naturalWidth, probe.naturalHeight, { waiting });
   }
 
   /**
@@ -86,7 +93,7 @@ export class Stage {
       polygon.dataset.index = index;
       return polygon;
     });
-    this._svg.replaceChildren(...this._polygons, this._texts(items));
+    this._drawAll();
   }
 
   /** Mark items as pointed at, and as selected; the first that is pointed at tells its text. */
@@ -105,6 +112,7 @@ export class Stage {
 
   showTexts(shown) {
     this._svg.classList.toggle("with-texts", shown);
+    this._drawAll();
   }
 
   zoom(step) {
@@ -113,14 +121,22 @@ export class Stage {
     return { isSmallest: this._zoom === 0, isLargest: this._zoom === ZOOMS.length - 1 };
   }
 
-  /** The part of the picture within a box (x0, y0, x1, y1 in pixels), as a canvas. */
+  /** Pixels of the page to one of the picture that is shown: the server makes large pages smaller. */
+  get scale() {
+    return this._size && this._image.naturalWidth ? this._size[0] / this._image.naturalWidth : 1;
+  }
+
+  /** The part of the picture within a box (x0, y0, x1, y1 in its own pixels), as a canvas. */
   crop([x0, y0, x1, y1]) {
     const canvas = document.createElement("canvas");
-    const scale = this._image.naturalWidth / this._size[0];
-    canvas.width = Math.max(1, (x1 - x0) * scale);
-    canvas.height = Math.max(1, (y1 - y0) * scale);
-    canvas.getContext("2d").drawImage(this._image, -x0 * scale, -y0 * scale);
+    [canvas.width, canvas.height] = [Math.max(1, x1 - x0), Math.max(1, y1 - y0)];
+    canvas.getContext("2d").drawImage(this._image, -x0, -y0);
     return canvas;
+  }
+
+  _drawAll() {
+    const isShown = this._svg.classList.contains("with-texts");
+    this._svg.replaceChildren(...this._polygons, ...(isShown ? [this._texts()] : []));
   }
 
   _setSize(width, height) {
@@ -131,7 +147,8 @@ export class Stage {
 
   _fit() {
     if (!this._size) return;
-    const [width, height] = this._size;
+    const lies = this._angle % 180 !== 0;
+    const [width, height] = lies ? this._size.toReversed() : this._size;
     const style = getComputedStyle(this._root);
     const room = [
       this._root.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight),
@@ -140,15 +157,17 @@ export class Stage {
         parseFloat(style.paddingBottom),
     ];
     const shown = Math.min(room[0], (room[1] * width) / height) * ZOOMS[this._zoom];
-    this._sheet.style.width = `${shown}px`;
-    this._sheet.style.height = `${(shown * height) / width}px`;
+    const size = [`${shown}px`, `${(shown * height) / width}px`];
+    [this._sheet.style.width, this._sheet.style.height] = size;
+    [this._picture.style.width, this._picture.style.height] = lies ? size.toReversed() : size;
+    this._picture.style.transform = `translate(-50%, -50%) rotate(${-this._angle}deg)`;
   }
 
-  _texts(items) {
+  _texts() {
     const group = document.createElementNS(SVG, "g");
     group.setAttribute("class", "texts");
     group.setAttribute("aria-hidden", "true");
-    for (const { quad, text } of items.filter((item) => item.text)) {
+    for (const { quad, text } of this._items.filter((item) => item.text)) {
       let [p0, p1, , p3] = quad;
       if (distance(p0, p3) > DOWNWARDS * distance(p0, p1)) [p0, p1, p3] = [quad[1], quad[2], quad[0]];
       const [width, height] = [distance(p0, p1), distance(p0, p3)];

@@ -9,14 +9,14 @@ import { formula, markdown } from "./written.js";
 const PACE = 120;
 
 class Writer {
-  /** `page()` gives the page that is shown, `crop(box)` a part of its picture; `onChange()` when there is more. */
-  constructor(panel, { page, crop, onChange, onPoint, onSelect }) {
+  /** `page()` gives the page that `stage` shows; `onChange()` is called when there is more. */
+  constructor(panel, { page, stage, onChange, onPoint, onSelect }) {
     this._panel = panel;
     this._form = panel.querySelector("form");
     this._summary = panel.querySelector(".summary");
     this._written = panel.querySelector(".written");
     this._page = page;
-    this._crop = crop;
+    this._stage = stage;
     this._onChange = onChange;
     this._shown = null;
     this._pending = null;
@@ -164,7 +164,7 @@ export class Dots extends Writer {
 
   get items() {
     return this._elements.map((element) => ({
-      quad: quadOf(element),
+      quad: quadOf(element, this._stage.scale),
       text: "",
       label: [element.category, element.text].filter(Boolean).join(": "),
       note: element.category ?? "",
@@ -192,7 +192,7 @@ export class Dots extends Writer {
   }
 
   _shownElement({ category, text, bbox }) {
-    if (category === "Picture" && Array.isArray(bbox)) return this._crop(bbox);
+    if (category === "Picture" && Array.isArray(bbox)) return this._stage.crop(bbox);
     if (!text) return "";
     return category === "Formula" ? formula(text) : markdown(text);
   }
