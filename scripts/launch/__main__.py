@@ -15,7 +15,6 @@ from scripts.launch.server import ROOT, TRITON_URL_SETTING, TUNED, Parts, Server
 from scripts.launch.signals import until_signal
 from scripts.launch.supervisor import GaveUp
 from scripts.launch.triton import TritonError
-from scripts.launch.warmup import warm_up
 
 EXAMPLE = ROOT / "docs" / "example.png"
 
@@ -67,6 +66,8 @@ async def _serve(listeners: Listeners, parts: Parts) -> None:
 
 
 async def _warm_up(listeners: Listeners) -> None:
+    from scripts.launch.warmup import warm_up  # noqa: PLC0415 - takes longer to import than the rest of the launcher
+
     triton = f"{listeners.local_host}:{listeners.grpc}"
     await warm_up(triton, ROOT / "model_repository", wish(os.environ, TUNED))
 
