@@ -1,38 +1,38 @@
-"""dots.ocr in a running Triton: loaded with the weights that a setting names, and again whenever it is gone."""
+"""dots.ocr's engine on this machine: what its 1/model.json is to hold, and the load call that says so."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from scripts.client import answers
-from scripts.launch.supervisor import Restarts
-from scripts.launch.triton import ADMIN_HEADER, TritonError, has_gpu
+from scripts.launch.loading import Loadable, LoadError
+from scripts.launch.triton import has_gpu
 
 MODEL = "dots_vllm"
 SETTING = "DOTS_MODEL_PATH"
 
-# Seconds. Weights come from a slow disk, or from a hub, in some minutes.
-_LOAD_TIMEOUT = 1800.0
-_INTERVAL = 1.0
-
 # On a CPU, whose memory is everybody's: what one page of the largest size and its text take, for a batch of a few.
 _CPU_CACHE_BYTES = 1 << 30
 
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
+_HUB_FILES = ("*.json", "*.jinja", "*.txt", "*.py", "*.safetensors")
 
 
-class LoadError(TritonError):
-    """The model cannot be loaded; the message says why."""
+def loadable(repository: Path, weights: str) -> Loadable:
+    """The model with these weights (a folder, or a name on a hub). It unloads itself when its engine has died."""
+    return Loadable(
+        MODEL,
+        weights,
+        lambda: load_parameters(repository, engine_arguments(repository, weights, has_gpu())),
+        again=True,
+    )
 
 
 def engine_arguments(repository: Path, weights: str, gpu: bool) -> dict[str, Any]:
@@ -44,14 +44,11 @@ def engine_arguments(repository: Path, weights: str, gpu: bool) -> dict[str, Any
         gpu: whether the engine runs on one.
 
     Raises:
-        LoadError: a folder is named that is not there.
+        LoadError: the weights are not to be had.
     """
     arguments: dict[str, Any] = json.loads((repository / MODEL / "1" / "model.json").read_text())
-    # Triton runs the engine in another working directory.
-    folder = Path(weights)
-    if weights.startswith(("/", ".")) and not folder.is_dir():
-        raise LoadError(f"{SETTING}: there is no folder {weights}")
-    arguments["model"] = str(folder.resolve()) if folder.exists() else weights
+    folder = _folder(weights)
+    arguments["model"] = str(folder)
     arguments["use_tqdm_on_load"] = False  # bars are for terminals
     if not gpu:
         del arguments["gpu_memory_utilization"]
@@ -60,12 +57,32 @@ def engine_arguments(repository: Path, weights: str, gpu: bool) -> dict[str, Any
     return arguments
 
 
+def _folder(weights: str) -> Path:
+    """Where they are. What a hub's name stands for is fetched, or taken as it lies in the hub's cache.
+
+    The engine could do that itself, but tries for long before it says, without the name, that it cannot.
+    """
+    if (folder := Path(weights)).is_dir():
+        return folder.resolve()  # Triton runs the engine in another working directory
+    if not _HUB_NAME.fullmatch(weights):
+        raise LoadError(f"{SETTING}: there is no folder {weights}")
+    try:
+        from huggingface_hub import snapshot_download  # noqa: PLC0415 - there with the vision-language models only
+    except ImportError as error:
+        raise LoadError(f"{SETTING}: {MODEL} needs what scripts/serve --vlm installs") from error
+    try:
+        return Path(snapshot_download(weights, allow_patterns=[*_HUB_FILES]))
+    except OSError as error:
+        reason = str(error).partition("\n")[0]
+        raise LoadError(f"{SETTING}: {weights} is neither in the hub's cache nor to be fetched: {reason}") from error
+
+
 def _dtype(folder: Path, arguments: Mapping[str, Any]) -> str:
     """The type of the weights themselves: a CPU gains nothing from another."""
     try:
         config = json.loads((folder / "config.json").read_text())
     except OSError:
-        return str(arguments["dtype"])
+        return str(arguments["dtype"])  # the engine says what is missing
     return str(config.get("dtype") or config.get("torch_dtype") or arguments["dtype"])
 
 
@@ -79,66 +96,3 @@ def load_parameters(repository: Path, arguments: Mapping[str, Any]) -> dict[str,
         "config": json_format.MessageToJson(config, preserving_proto_field_name=True, indent=0),
         "file:1/model.json": base64.b64encode(json.dumps(arguments).encode()).decode(),
     }
-
-
-async def keep_loaded(
-    triton: str, key: str, repository: Path, weights: str, *, loaded: asyncio.Event, say: Callable[[str], None]
-) -> None:
-    """Load the model as soon as Triton is there, and again whenever Triton has it no longer.
-
-    It has it no longer when it was started again, and when the model's engine has died.
-
-    Args:
-        triton: base URL of its HTTP protocol.
-        key: the value of the header `ADMIN_HEADER`.
-        repository: the model repository.
-        weights: a folder, or a name on a hub.
-        loaded: set when the model is loaded for the first time. A failure before that is final.
-        say: takes the messages.
-
-    Raises:
-        LoadError: the model cannot be loaded: at the start, or time and again.
-    """
-    parameters = load_parameters(repository, engine_arguments(repository, weights, has_gpu()))
-    restarts = Restarts()
-    while True:
-        if await asyncio.to_thread(answers, f"{triton}/v2/health/live") and not await asyncio.to_thread(
-            answers, f"{triton}/v2/models/{MODEL}/ready"
-        ):
-            say(f"Loading {MODEL} from {weights}.")
-            try:
-                if await asyncio.to_thread(_load, triton, key, parameters):
-                    loaded.set()
-            except LoadError as error:
-                delay = restarts.delay(asyncio.get_running_loop().time())
-                if not loaded.is_set() or delay is None:
-                    raise
-                say(f"{error}; it is tried again in {delay:g} s")
-                await asyncio.sleep(delay)
-        await asyncio.sleep(_INTERVAL)
-
-
-def _load(triton: str, key: str, parameters: Mapping[str, str]) -> bool:
-    """Whether it is loaded now: it is not where Triton ended meanwhile, which is for Triton's supervisor to judge."""
-    request = urllib.request.Request(  # noqa: S310 - http, to a server of our own
-        f"{triton}/v2/repository/models/{MODEL}/load",
-        json.dumps({"parameters": parameters}).encode(),
-        {"Content-Type": "application/json", ADMIN_HEADER: key},
-    )
-    try:
-        with _OPENER.open(request, timeout=_LOAD_TIMEOUT):
-            return True
-    except urllib.error.HTTPError as error:
-        raise LoadError(f"{MODEL} cannot be loaded: {_reason(error)}") from error
-    except TimeoutError as error:
-        raise LoadError(f"{MODEL} was not loaded within {_LOAD_TIMEOUT:g} s") from error
-    except OSError:
-        return False
-
-
-def _reason(error: urllib.error.HTTPError) -> str:
-    body = error.read().decode(errors="replace")
-    try:
-        return str(json.loads(body)["error"])
-    except (ValueError, KeyError):
-        return body or error.reason

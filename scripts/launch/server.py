@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 from scripts.client import answers
 from scripts.launch import dots, repository, triton
 from scripts.launch.layout import Precision, Wanted, wish
+from scripts.launch.loading import Loadable, Loader
 from scripts.launch.ports import Listeners
 from scripts.launch.rundir import RunDirectory, run_directory
 from scripts.launch.supervisor import Service, adopt_orphans, keep_running
@@ -48,7 +49,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Server:
-    """A server that has been ready once.
+    """A server that has been ready once, and that has loaded, or failed to load, the models that were asked for.
 
     Attributes:
         url: base URL of the HTTP APIs, as seen from this machine, whether they are served or not.
@@ -65,7 +66,8 @@ async def running_server(
 ) -> AsyncIterator[Server]:
     """Start Triton and the adapter, wait until they are ready, and stop them at the end.
 
-    Where DOTS_MODEL_PATH names weights, dots.ocr is loaded with them, and kept loaded.
+    Where settings name weights of the vision-language models, these are loaded, and kept loaded. One that cannot be is
+    a message.
 
     Args:
         listeners: where to listen.
@@ -76,7 +78,7 @@ async def running_server(
     Raises:
         SettingError: OCR_PRECISION or OCR_MODE has no such value.
         PortError: a port is in use; nothing has been started.
-        TritonError: Triton cannot run on this machine, or dots.ocr cannot be loaded.
+        TritonError: Triton cannot run on this machine.
         GaveUp: a service died before it was ready.
     """
     wanted = wanted or wish(os.environ, TUNED)
@@ -86,7 +88,7 @@ async def running_server(
     triton_url = f"http://{listeners.local_host}:{listeners.http}"
     key = os.environ.get(_KEY_SETTING) or secrets.token_hex(16)
     state = Path(os.environ.get(STATE_SETTING) or ROOT / ".cache")
-    ready, loaded = asyncio.Event(), asyncio.Event()
+    ready = asyncio.Event()
     with run_directory(state / "run") as run:
         async with contextlib.AsyncExitStack() as stack:
             # Held here, so that connections wait for the adapter, rather than be refused, while it is started again.
@@ -95,7 +97,9 @@ async def running_server(
             to_run, probes = [], []
             if parts.triton:
                 to_run.append(_triton(listeners, run, state / "logs", key, say=say, wanted=wanted))
-                probes.append(f"{triton_url}/v2/health/ready")
+                # Triton is live once it has loaded the models of its command line; it is not ready as long as any other
+                # has failed.
+                probes.append(f"{triton_url}/v2/health/live")
             if parts.adapter:
                 to_run.append(_adapter(listeners, sockets, key, own_triton=parts.triton, say=say))
                 probes.append(f"{url}/ping")
@@ -107,24 +111,19 @@ async def running_server(
             ]
             # Before the adapter is told to stop: nobody is to wait for what does not come any more.
             stack.callback(_close, sockets)
-            weights = os.environ.get(dots.SETTING)
-            if weights and parts.triton:
-                keep_loaded = dots.keep_loaded(
-                    triton_url, key, ROOT / "model_repository", weights, loaded=loaded, say=say
-                )
-                services.append(await stack.enter_async_context(_task(keep_loaded)))
-            else:
-                loaded.set()
+            loaders = [Loader(triton_url, key, each, say) for each in loadable(os.environ) if parts.triton]
+            services += [await stack.enter_async_context(_task(loader.run())) for loader in loaders]
             gave_up = asyncio.ensure_future(_first(services))
             stack.callback(gave_up.cancel)
             stack.callback(say, "Stopping.")
             # Triton first, because the adapter logs each time that it has to say no.
             for probe in probes:
-                while not (await asyncio.to_thread(answers, probe) and loaded.is_set()):
-                    if gave_up.done():
-                        await gave_up
-                    await asyncio.sleep(_READY_INTERVAL)
+                while not await asyncio.to_thread(answers, probe):
+                    await _pause(gave_up)
             ready.set()
+            for loader in loaders:
+                while not loader.settled:
+                    await _pause(gave_up)
             yield Server(url, gave_up)
 
 
@@ -143,6 +142,23 @@ async def _first(tasks: list[asyncio.Task[None]]) -> None:
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
+
+
+async def _pause(gave_up: asyncio.Future[None]) -> None:
+    if gave_up.done():
+        await gave_up
+    await asyncio.sleep(_READY_INTERVAL)
+
+
+def loadable(environment: Mapping[str, str]) -> list[Loadable]:
+    """The models whose weights the environment names."""
+    found = []
+    if weights := environment.get("MODEL_PATH"):
+        # Its process reads the setting itself. Unloaded, it is so by /model/reload, which loads it anew.
+        found.append(Loadable("internvl_python", weights))
+    if weights := environment.get(dots.SETTING):
+        found.append(dots.loadable(ROOT / "model_repository", weights))
+    return found
 
 
 def _triton(

@@ -19,9 +19,6 @@ from scripts.machine import LIBPYTHON, VERSION, libpython_directory
 # The models of the OCR pipeline.
 MODELS = ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble")
 
-# Those that are loaded where a setting names their weights, by that setting.
-OPTIONAL_MODELS = {"MODEL_PATH": "internvl_python"}
-
 # The folder of a Triton that is installed on this machine, and the models' named configuration (configs/NAME.pbtxt) for
 # its ONNX Runtime. Unset, the wheel's Triton runs, with that for the ONNX Runtime that the lock file installs. A model
 # without such a configuration takes its config.pbtxt.
@@ -44,9 +41,11 @@ _WHEEL = _PACKAGES / "pytriton" / "tritonserver"
 _LIBRARIES = _PACKAGES / "nvidia_pytriton.libs"
 
 
-# Information (severity I), the tables that follow some of it, the acknowledgement of a signal, and a complaint of every
-# start without a GPU.
-_ROUTINE = re.compile(r"I\d{4} |[+|]|Signal |.*CudaDriverHelper has not been initialized")
+# Information (severity I), the tables that follow some of it, the acknowledgement of a signal, and complaints of every
+# start without a GPU, and of every model that is loaded with a configuration of its own.
+_ROUTINE = re.compile(
+    r"I\d{4} |[+|]|Signal |.*CudaDriverHelper has not been initialized|.*Failed to set config modification time"
+)
 _DRAINED = "All models are stopped, unloading models"
 
 
@@ -135,10 +134,8 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def models(triton: Installation) -> list[str]:
-    """The models to load at the start: the OCR pipeline's, where there is what runs networks, and those whose weights
-    the environment names."""
-    ocr = MODELS if (triton.backends / "onnxruntime").exists() else ()
-    return [*ocr, *(model for setting, model in OPTIONAL_MODELS.items() if triton.environment.get(setting))]
+    """The models to load at the start: the OCR pipeline's, where there is what runs networks."""
+    return [*MODELS] if (triton.backends / "onnxruntime").exists() else []
 
 
 def command(

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from scripts.launch.server import ROOT
-from scripts.launched import Launched, launched
+from scripts.launched import Launched, eventually, launched
 from scripts.tiny.pages import PAGES, Page
-from tests.vlm.dots import wait_loaded
+
+# Seconds, on a machine that is busy with other things.
+LOAD_TIMEOUT = 400.0
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,24 @@ def dots(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tiny_models.folder
     settings = {"DOTS_MODEL_PATH": str(folder / "dots"), "OCR_IMAGE_ROOT": str(folder), "MODEL_PATH": ""}
     with launched(tmp_path_factory.mktemp("dots") / "log", **settings) as server:
-        wait_loaded(server)
+        wait_loaded(server, "dots")
         yield server
 
 
 def page(name: str) -> Page:
     """The page of this name."""
     return next(page for page in PAGES if page.name == name)
+
+
+def loaded(server: Launched, api: str) -> bool:
+    """Whether the health check of one of the APIs (`dots`, `internvl`) says that its model is."""
+    try:
+        return bool(httpx.get(f"{server.adapter_url}/{api}/health").json()["model_loaded"])
+    except (httpx.HTTPError, ValueError):
+        return False
+
+
+def wait_loaded(server: Launched, api: str) -> None:
+    """Wait for an API's model, and fail with what the launcher printed when it ends first."""
+    done = eventually(lambda: loaded(server, api) or server.process.poll() is not None, LOAD_TIMEOUT, 0.5)
+    assert done and server.process.poll() is None, server.log.read_text()

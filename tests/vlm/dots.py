@@ -15,10 +15,9 @@ import numpy as np
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import np_to_triton_dtype
 
-from scripts.launched import Launched, children, descendants, eventually
+from scripts.launched import Launched, children, descendants
 
 MODEL = "dots_vllm"
-LOAD_TIMEOUT = 400.0
 PATIENCE = 120.0
 EVERYTHING = ("finish_reason", "cumulative_logprob", "logprobs", "num_input_tokens", "num_output_tokens")
 
@@ -78,20 +77,6 @@ class Stream:
     def cancel(self) -> None:
         """Leave before the answer is there."""
         self._client.stop_stream(cancel_requests=True)
-
-
-def loaded(server: Launched) -> bool:
-    """Whether the documented health check says so."""
-    try:
-        return bool(httpx.get(f"{server.adapter_url}/dots/health").json()["model_loaded"])
-    except (httpx.HTTPError, ValueError):
-        return False
-
-
-def wait_loaded(server: Launched) -> None:
-    """Wait for the model, and fail with what the launcher printed when it ends first."""
-    done = eventually(lambda: loaded(server) or server.process.poll() is not None, LOAD_TIMEOUT, 0.5)
-    assert done and server.process.poll() is None, server.log.read_text()
 
 
 def metric(server: Launched, name: str) -> float:

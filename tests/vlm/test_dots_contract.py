@@ -18,8 +18,8 @@ from tritonclient.utils import InferenceServerException
 from adapter.dots.prompts import PromptType, prompt
 from scripts.launch.server import ROOT
 from scripts.launched import alive, eventually
-from tests.vlm.conftest import page
-from tests.vlm.dots import EVERYTHING, Stream, engine_processes, loaded, metric, wait_loaded
+from tests.vlm.conftest import loaded, page, wait_loaded
+from tests.vlm.dots import EVERYTHING, Stream, engine_processes, metric
 
 # The first of them waits for the training and the start.
 pytestmark = pytest.mark.timeout(1500)
@@ -157,7 +157,7 @@ def test_a_killed_engine_fails_its_requests_and_is_started_again(dots, picture):
     with pytest.raises(InferenceServerException, match="engine has died"):
         list(asked)
     assert eventually(lambda: not any(map(alive, before)), 30)
-    wait_loaded(dots)
+    wait_loaded(dots, "dots")
     [response] = Stream(dots, QUESTION, picture, sampling=GREEDY, exclude_input_in_output=True)
     assert response.text.startswith("Pump P-101")
 
@@ -167,8 +167,8 @@ def test_a_killed_stub_takes_the_engine_along_and_is_started_again(dots, picture
     stub = next(pid for pid, command in dots.stubs.items() if "folder" in command)
     os.kill(stub, signal.SIGKILL)
     # Triton itself calls the model ready as before: the launcher has to see it, and to start Triton again.
-    assert eventually(lambda: not loaded(dots), 30)
+    assert eventually(lambda: not loaded(dots, "dots"), 30)
     assert eventually(lambda: not any(map(alive, before)), 30)
-    wait_loaded(dots)
+    wait_loaded(dots, "dots")
     [response] = Stream(dots, QUESTION, picture, sampling=GREEDY, exclude_input_in_output=True)
     assert response.text.startswith("Pump P-101")

@@ -20,10 +20,6 @@ def test_the_parameter_comes_before_the_environment(tmp_path):
     assert checkpoint.locate("", {"MODEL_PATH": other}) == other
 
 
-def test_a_name_of_the_hub_is_left_to_transformers():
-    assert checkpoint.locate("", {"MODEL_PATH": "OpenGVLab/InternVL3-8B-hf"}) == "OpenGVLab/InternVL3-8B-hf"
-
-
 @pytest.mark.parametrize("setting", ["", "/no/such/folder", "E:\\models\\internvl3-8b"])
 def test_weights_that_are_not_there_are_named(setting):
     with pytest.raises(FileNotFoundError, match="MODEL_PATH is not set" if not setting else "does not exist"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import (
     AutoTokenizer,
     InternVLForConditionalGeneration,
@@ -20,6 +21,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 from transformers.utils.logging import disable_progress_bar
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILES = ("*.json", "*.jinja", "*.txt", "*.safetensors")
 _NATIVE = "OpenGVLab/InternVL3-8B-hf"
 # Where the picture processor's file does not say: transformers' own default.
 _MOST_TILES = 12
@@ -64,9 +66,11 @@ class Checkpoint:
 
 
 def locate(parameter: str, environment: Mapping[str, str]) -> str:
-    """The folder or hub name of the weights: the model's parameter, or else MODEL_PATH.
+    """The folder of the weights, which the model's parameter names, or else MODEL_PATH.
 
-    Raises FileNotFoundError where there is neither, or what it names is not there.
+    What a hub's name stands for is fetched, or taken as it lies in the hub's cache where the hub is out of reach.
+
+    Raises FileNotFoundError where there is no name, or what it names is not to be had.
     """
     path = parameter or environment.get("MODEL_PATH", "")
     if not path:
@@ -77,7 +81,13 @@ def locate(parameter: str, environment: Mapping[str, str]) -> str:
         return path
     if Path(path).exists() or not _HUB_NAME.fullmatch(path):
         raise FileNotFoundError(f"the model path {path!r} does not exist, or is no folder")
-    return path
+    try:
+        return snapshot_download(path, allow_patterns=[*_HUB_FILES])
+    except OSError as error:
+        reason = str(error).partition("\n")[0]
+        raise FileNotFoundError(
+            f"the model {path!r} is neither in the hub's cache nor to be fetched: {reason}"
+        ) from error
 
 
 def load(path: str, device: torch.device, dtype: torch.dtype) -> Checkpoint:
