@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -12,11 +17,11 @@ import httpx
 import numpy as np
 import pytest
 
-from scripts.launched import Launched
+from scripts.launched import Launched, eventually
 from scripts.tiny.pages import PAGES, Image, render
 from tests.pages import encode
 from tests.vlm.conftest import TinyModels, page
-from tests.vlm.dots import PATIENCE
+from tests.vlm.dots import PATIENCE, engine_processes, metric
 
 # The first of them waits for the training and the start.
 pytestmark = pytest.mark.timeout(1500)
@@ -140,3 +145,58 @@ def test_sixteen_callers_at_once_are_answered_as_one_is(dots, tiny_models):
             pool.submit(ask, dots, **{name: value for name, value in row.items() if name != "answer"}) for row in asked
         ]
     assert [call.result().json()["response"] for call in calls] == [row["answer"] for row in asked]
+
+
+def leave_a_stream(server: Launched, row: dict[str, Any]) -> None:
+    """Hang up when the first line has come."""
+    with httpx.stream(
+        "POST", f"{server.adapter_url}/dots/ocr", json={**row, "stream": True}, timeout=PATIENCE
+    ) as answer:
+        next(answer.iter_lines())
+        with standing_still(server):
+            answer.close()
+            wait_until_the_adapter_knows(server)
+
+
+def leave_without_an_answer(server: Launched, row: dict[str, Any]) -> None:
+    """Hang up when the request is there."""
+    with standing_still(server):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.adapter_url}/dots/ocr", json=row, timeout=3)
+        wait_until_the_adapter_knows(server)
+
+
+@pytest.mark.parametrize("leave", [leave_a_stream, leave_without_an_answer])
+def test_who_hangs_up_stops_the_engines_work(dots, tiny_models, leave):
+    row = max(rows(tiny_models, "prompt_layout_all_en"), key=lambda row: len(row["answer"]))
+    row = {**row, "temperature": 0}
+    del row["answer"]
+    assert tokens_of(dots, lambda: leave(dots, row)) < tokens_of(dots, lambda: ask(dots, **row))
+
+
+def tokens_of(server: Launched, work: Callable[[], object]) -> float:
+    """How many tokens the engine generates for some work, until it has no more to do."""
+    before = metric(server, "generation_tokens_total")
+    work()
+    time.sleep(2)  # what goes on has begun by then
+    assert eventually(lambda: metric(server, "num_requests_running") == 0, PATIENCE)
+    return metric(server, "generation_tokens_total") - before
+
+
+@contextmanager
+def standing_still(server: Launched) -> Iterator[None]:
+    """While the engine's processes do nothing, lest they have done before anybody can leave."""
+    processes = [*engine_processes(server)]
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
+
+def wait_until_the_adapter_knows(server: Launched) -> None:
+    """That its caller has left; and a moment for the word to come to the engine's process."""
+    assert eventually(lambda: "\nocr_in_flight 0.0" in httpx.get(f"{server.adapter_url}/metrics").text, PATIENCE)
+    time.sleep(1)

@@ -23,7 +23,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from scripts.launched import Launched, eventually, launched
 from scripts.tiny.pages import NOTHING, PAGES
 from tests import pages
-from tests.vlm.conftest import TinyModels, page
+from tests.vlm.conftest import TinyModels, page, wait_loaded
 
 PATIENCE = 60.0
 TYPES = {"stream": np.bool_, "temperature": np.float32, "top_p": np.float32}
@@ -98,7 +98,7 @@ def weights(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def server(weights, tmp_path_factory) -> Iterator[Launched]:
     with launched(tmp_path_factory.mktemp("server") / "log", MODEL_PATH=str(weights), DOTS_MODEL_PATH="") as server:
-        server.wait_ready(300)
+        wait_loaded(server, "internvl")
         yield server
 
 
@@ -217,6 +217,9 @@ def test_reload_picks_up_new_weights_and_a_wrong_layout_is_refused(server, weigh
     leaving = iter(Stream(server, picture, stream=True, max_new_tokens=4000))
     next(leaving)
     leaving.close()
+    with pytest.raises(httpx.ReadTimeout):
+        files = {"file": ("page.png", picture)}
+        httpx.post(f"{server.adapter_url}/ocr/process", files=files, timeout=httpx.Timeout(PATIENCE, read=2))
     [stub] = (pid for pid, command in server.stubs.items() if "internvl_python" in command)
     assert eventually(lambda: _is_idle(stub), 10.0)
 
