@@ -18,7 +18,7 @@ from tritonclient.utils import np_to_triton_dtype
 from scripts.launched import Launched, children, descendants
 
 MODEL = "dots_vllm"
-PATIENCE = 120.0
+PATIENCE = 300.0
 EVERYTHING = ("finish_reason", "cumulative_logprob", "logprobs", "num_input_tokens", "num_output_tokens")
 
 

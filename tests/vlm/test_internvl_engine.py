@@ -27,7 +27,7 @@ from tests.vlm.conftest import TinyModels, page
 
 PROMPT = "Describe this picture."
 NO_STOPS: frozenset[int] = frozenset()
-PATIENCE = 60.0
+PATIENCE = 200.0
 
 
 class Waiter:

@@ -25,7 +25,7 @@ from scripts.tiny.pages import NOTHING, PAGES
 from tests import pages
 from tests.vlm.conftest import TinyModels, page, wait_loaded
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 TYPES = {"stream": np.bool_, "temperature": np.float32, "top_p": np.float32}
 
 
