@@ -37,13 +37,14 @@ class Draughtsman:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def jpeg(self, picture: bytes) -> bytes:
-        """An encoded picture as a JPEG, upright, its longer side 2000 pixels at most."""
-        return await self._run(_jpeg, picture)
+    async def jpeg(self, picture: bytes, angle: int = 0) -> bytes:
+        """An encoded picture as a JPEG, its EXIF orientation applied, and turned counter-clockwise by `angle`, a
+        multiple of 90 degrees; its longer side 2000 pixels at most."""
+        return await self._run(_jpeg, picture, angle)
 
-    async def annotated(self, picture: bytes, labels: Sequence[Label]) -> bytes:
+    async def annotated(self, picture: bytes, labels: Sequence[Label], angle: int = 0) -> bytes:
         """The same with the quads of the labels over it, and beside it, on white, their texts."""
-        return await self._run(_annotated, picture, labels)
+        return await self._run(_annotated, picture, labels, angle)
 
     async def searchable_pdf(self, picture: bytes, layer: TextLayer) -> bytes:
         """A PDF whose one page shows an encoded picture, with its text over it; see `adapter.searchable_pdf`.
@@ -73,12 +74,12 @@ def _be_lenient() -> None:
     warnings.simplefilter("ignore")
 
 
-def _jpeg(picture: bytes) -> bytes:
-    return _encoded(_decoded(picture)[0])
+def _jpeg(picture: bytes, angle: int) -> bytes:
+    return _encoded(_decoded(picture, angle)[0])
 
 
-def _annotated(picture: bytes, labels: Sequence[Label]) -> bytes:
-    image, scale = _decoded(picture)
+def _annotated(picture: bytes, labels: Sequence[Label], angle: int) -> bytes:
+    image, scale = _decoded(picture, angle)
     overlay = image.copy()
     texts = Image.new("RGB", image.size, "white")
     on_overlay, on_texts = ImageDraw.Draw(overlay), ImageDraw.Draw(texts)
@@ -104,8 +105,9 @@ def _searchable_pdf(picture: bytes, layer: TextLayer) -> bytes:
         raise UnreadableImageError(f"the picture cannot be made a PDF: {error}") from None
 
 
-def _decoded(picture: bytes) -> tuple[Image.Image, float]:
-    """The picture as the models see it, made smaller where it is large, and the factor by which it was.
+def _decoded(picture: bytes, angle: int) -> tuple[Image.Image, float]:
+    """The picture as the models see it, made smaller where it is large and turned, and the factor by which it was
+    made smaller.
 
     Raises `UnreadableImageError` where Pillow cannot decode what the models could.
     """
@@ -121,7 +123,7 @@ def _decoded(picture: bytes) -> tuple[Image.Image, float]:
         image = ImageOps.exif_transpose(image)
     upright = flat(image)
     upright.thumbnail((_LONGEST, _LONGEST))
-    return upright, max(upright.size) / longest
+    return upright.rotate(angle, expand=True), max(upright.size) / longest
 
 
 def _write(canvas: Image.Image, text: str, quad: npt.NDArray[np.float64]) -> None:

@@ -4,8 +4,8 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -20,8 +20,9 @@ from adapter.tritons import Tritons
 logger = logging.getLogger(__name__)
 
 _MODEL = "ocr_ensemble"
-_MODELS = ("det_onnx", "cls_onnx", "rec_onnx", _MODEL)
+_MODELS = ("doc_onnx", "det_onnx", "cls_onnx", "rec_onnx", _MODEL)
 
+Angle = Literal[0, 90, 180, 270]
 Point = tuple[float, float]
 Quad = tuple[Point, Point, Point, Point]
 
@@ -38,6 +39,8 @@ class RecognitionOptions:
     use_det: bool | None = None
     use_cls: bool | None = None
     use_rec: bool | None = None
+    use_doc_orientation_classify: bool | None = None
+    reading_order: bool | None = None
     return_word_box: bool | None = None
     det_thresh: float | None = None
     box_thresh: float | None = None
@@ -78,8 +81,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Page:
-    """What was read off one picture: its lines in reading order, its upright size in pixels, and seconds per stage.
+    """What was read off one picture: its lines, its size in pixels (EXIF applied), and seconds per stage.
 
+    `angle` is by how many degrees the page is turned clockwise, 0 where that was not asked; quads are in pixels of the
+    picture as it came. `text` is the text of the whole page, where its reading order was asked for.
     `more_frames`: the file holds further pictures (a TIFF's pages, an animation), of which only the first was read.
     """
 
@@ -87,8 +92,41 @@ class Page:
     width: int
     height: int
     more_frames: bool
+    angle: Angle
+    text: str
     times: Mapping[str, float]
     profile: str
+
+    def set_upright(self) -> "Page":
+        """The same in pixels of the page as it stands upright, turned counter-clockwise by `angle`."""
+        page = self
+        for _ in range(self.angle // 90):
+            page = page._turned()
+        return replace(page, angle=0)
+
+    def _turned(self) -> "Page":
+        """A quarter counter-clockwise."""
+
+        def turned(quad: Quad) -> Quad:
+            (x0, y0), (x1, y1), (x2, y2), (x3, y3) = quad
+            right = self.width
+            return ((y0, right - x0), (y1, right - x1), (y2, right - x2), (y3, right - x3))
+
+        def turned_span(span: Span) -> Span:
+            return replace(span, quad=turned(span.quad))
+
+        lines = tuple(
+            replace(
+                line,
+                quad=turned(line.quad),
+                words=tuple(
+                    replace(word, quad=turned(word.quad), characters=tuple(map(turned_span, word.characters)))
+                    for word in line.words
+                ),
+            )
+            for line in self.lines
+        )
+        return replace(self, lines=lines, width=self.height, height=self.width)
 
 
 @dataclass(frozen=True)
@@ -203,6 +241,8 @@ def _page(outputs: Mapping[str, np.ndarray]) -> Page:
         width=width,
         height=height,
         more_frames=bool(outputs["more_frames"][0]),
+        angle=cast(Angle, int(outputs["page_angle"][0])),
+        text=outputs["text"][0].decode(),
         times=json.loads(outputs["times"][0]),
         profile=outputs["profile_used"][0].decode(),
     )

@@ -15,7 +15,7 @@ from adapter.apis.base import EXAMPLE_PICTURE, Api, JsonRoute, Services, Service
 from adapter.documents import Layout, kind
 from adapter.errors import ServiceError, UnreadableImageError
 from adapter.pictures import SizeLimit, picture_size
-from adapter.recognizer import DocumentPage, Line, Page, Quad, RecognitionOptions, Span
+from adapter.recognizer import Angle, DocumentPage, Line, Page, Quad, RecognitionOptions, Span
 from adapter.settings import Settings
 from adapter.sources import FileLimit, from_base64, from_upload
 
@@ -37,7 +37,18 @@ UnclipRatio = Annotated[float, Field(ge=0.5, le=10)]
 Base64Picture = Annotated[str, Field(examples=[EXAMPLE_PICTURE])]
 
 
-class Options(_Model):
+class PageOptions(_Model):
+    """What every path that reads has in common."""
+
+    use_doc_orientation_classify: bool = False
+    """Set a page upright that lies on its side or its head, and tell its `page_angle`."""
+    reading_order: bool = False
+    """Give the lines as a person reads them, column by column, and the page's whole `text`."""
+    profile: str | None = None
+    """The weights to read with; the server's default where none are named."""
+
+
+class Options(PageOptions):
     """What `/upload`, `/upload_pdf` and `/v1/ocr` have in common."""
 
     use_det: bool = True
@@ -54,12 +65,12 @@ class Options(_Model):
     """How far boxes are widened; OCR_UNCLIP_RATIO where it is not given, the profile's own where that is not set."""
     return_word_box: bool = False
     """Give the words of each line, and the characters of each word, with their boxes."""
-    profile: str | None = None
-    """The weights to read with; the server's default where none are named."""
 
     def recognition(self, settings: Settings) -> RecognitionOptions:
         return RecognitionOptions(
             profile=self.profile,
+            use_doc_orientation_classify=self.use_doc_orientation_classify,
+            reading_order=self.reading_order,
             use_det=self.use_det,
             use_cls=self.use_cls,
             use_rec=self.use_rec,
@@ -78,7 +89,7 @@ class OcrRequest(Options):
     image: Base64Picture
 
 
-class PaddleOcrRequest(_Model):
+class PaddleOcrRequest(PageOptions):
     image: Base64Picture
     use_angle_cls: bool = True
     """Turn lines that stand on their heads."""
@@ -90,10 +101,9 @@ class PaddleOcrRequest(_Model):
     """As `box_thresh`."""
     det_db_unclip_ratio: UnclipRatio | None = None
     """As `unclip_ratio`."""
-    profile: str | None = None
 
 
-class EasyOcrRequest(_Model):
+class EasyOcrRequest(PageOptions):
     image: Base64Picture
     languages: list[str] = Field(default=["ch_sim", "en"], examples=[["ch_sim", "en"]])
     """Refused where the profile does not read one of them; beyond that they change nothing."""
@@ -101,7 +111,6 @@ class EasyOcrRequest(_Model):
     """Without effect: what the models run on is decided where Triton is started, and told by `/health`."""
     text_threshold: Threshold | None = None
     """The least confidence of a line; OCR_TEXT_SCORE where it is not given."""
-    profile: str | None = None
 
 
 class SpanResult(_Model):
@@ -136,6 +145,10 @@ class Recognition(_Model):
     image_size: ImageSize
     profile: str
     """The weights that read it."""
+    page_angle: Angle | None = None
+    """By how many degrees the page is turned clockwise; with `use_doc_orientation_classify` only."""
+    text: str | None = None
+    """With `reading_order` only: rows are lines, blocks stand apart by an empty line."""
     more_frames: Literal[True] | None = None
     """The file holds further pictures, of which only the first was read."""
 
@@ -156,6 +169,10 @@ class PdfPicture(_Model):
     image_size: ImageSize
     profile: str
     """The weights that read it."""
+    page_angle: Angle | None = None
+    """By how many degrees the picture is turned clockwise; with `use_doc_orientation_classify` only."""
+    text: str | None = None
+    """With `reading_order` only: rows are lines, blocks stand apart by an empty line."""
 
 
 class PdfRecognition(_Model):
@@ -234,6 +251,8 @@ async def paddleocr(services: ServicesDep, body: PaddleOcrRequest) -> Recognitio
     await _check_languages(services, [body.lang], "lang", body.profile)
     options = RecognitionOptions(
         profile=body.profile,
+        use_doc_orientation_classify=body.use_doc_orientation_classify,
+        reading_order=body.reading_order,
         use_cls=body.use_angle_cls,
         text_score=settings.text_score,
         det_thresh=body.det_db_thresh,
@@ -251,6 +270,8 @@ async def easyocr(services: ServicesDep, body: EasyOcrRequest) -> Recognition:
     await _check_languages(services, body.languages, "languages", body.profile)
     options = RecognitionOptions(
         profile=body.profile,
+        use_doc_orientation_classify=body.use_doc_orientation_classify,
+        reading_order=body.reading_order,
         text_score=_or(body.text_threshold, settings.text_score),
         box_thresh=settings.box_thresh,
         unclip_ratio=settings.unclip_ratio,
@@ -308,6 +329,8 @@ async def _read(services: Services, picture: bytes, name: str, options: Recognit
         processing_time=round(time.perf_counter() - start, 4),
         image_size=ImageSize(width=page.width, height=page.height),
         profile=page.profile,
+        page_angle=page.angle if options.use_doc_orientation_classify else None,
+        text=page.text if options.reading_order else None,
         more_frames=page.more_frames or None,
     )
 
@@ -332,6 +355,8 @@ def _pdf_picture(read: DocumentPage, options: RecognitionOptions) -> PdfPicture:
         processing_time=round(sum(page.times.values()), 4),
         image_size=ImageSize(width=page.width, height=page.height),
         profile=page.profile,
+        page_angle=page.angle if options.use_doc_orientation_classify else None,
+        text=page.text if options.reading_order else None,
     )
 
 

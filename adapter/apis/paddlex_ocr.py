@@ -17,7 +17,7 @@ from adapter.context import request_id
 from adapter.documents import Layout, kind
 from adapter.errors import InvalidRequestError, ServiceError, UnavailableError
 from adapter.labels import Label
-from adapter.recognizer import Line, Page, Quad, RecognitionOptions
+from adapter.recognizer import Angle, Line, Page, Quad, RecognitionOptions
 from adapter.settings import Settings
 from adapter.sources import FileLimit
 
@@ -48,6 +48,10 @@ IntegerQuad = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int
 class InferenceParams(_Model):
     maxLongSide: Side | None = None
     """Text is looked for in the picture made smaller, so that its longer side has as many pixels."""
+    useDocOrientationClassify: bool = False
+    """Set a page upright that lies on its side or its head, and tell its `pageAngle`."""
+    readingOrder: bool = False
+    """Give the lines as a person reads them, column by column, and the page's whole `text`."""
 
 
 class ImageRequest(_Model):
@@ -68,7 +72,8 @@ class FileRequest(_Model):
     fileType: Literal[0, 1] | None = Field(default=None, examples=[1])
     """0: a PDF, 1: a picture. Without it the file behind a URL tells itself; with base64 it is needed."""
     useDocOrientationClassify: bool | None = None
-    """Refused where true."""
+    """Set a page upright that lies on its side or its head; as in PaddleX, results are in pixels of the page as it was
+    set upright. False where it is not given."""
     useDocUnwarping: bool | None = None
     """Refused where true."""
     useTextlineOrientation: bool | None = None
@@ -85,6 +90,8 @@ class FileRequest(_Model):
     textRecScoreThresh: Threshold | None = None
     """The least score of a line; 0 where it is not given."""
     returnWordBox: bool | None = None
+    readingOrder: bool | None = None
+    """Give the lines as a person reads them, column by column, and the whole `text` of each page."""
     visualize: bool | None = None
     """Whether pictures go back; where it is not given, they do for pictures and PDFs of up to 50 pages."""
     logId: str | None = None
@@ -98,9 +105,8 @@ class FileRequest(_Model):
 
     @model_validator(mode="after")
     def _can_be_served(self) -> Self:
-        for name in ("useDocOrientationClassify", "useDocUnwarping"):
-            if getattr(self, name):
-                raise ValueError(f"{name}: this server has no model for it; leave it out or false")
+        if self.useDocUnwarping:
+            raise ValueError("useDocUnwarping: this server has no model for it; leave it out or false")
         return self
 
 
@@ -125,12 +131,24 @@ class ImageResult(_Model):
     """A JPEG in base64: the quads over the picture, and beside it the texts in their places."""
     profile: str
     """The weights that read it."""
+    pageAngle: Angle | None = None
+    """By how many degrees the page is turned clockwise; with `useDocOrientationClassify` only."""
+    text: str | None = None
+    """With `readingOrder` only: rows are lines, blocks stand apart by an empty line."""
     moreFrames: Literal[True] | None = None
     """The file holds further pictures, of which only the first was read."""
 
 
+class DocPreprocessorResult(_Model):
+    model_settings: dict[str, bool]
+    angle: Angle
+    """By how many degrees the page was turned counter-clockwise to stand upright."""
+
+
 class PrunedResult(_Model):
     model_settings: dict[str, bool]
+    doc_preprocessor_res: DocPreprocessorResult | None = None
+    """With `useDocOrientationClassify` only."""
     dt_polys: list[IntegerQuad]
     dt_scores: list[float]
     """The mean probability of text within each of `dt_polys`."""
@@ -151,8 +169,12 @@ class PrunedResult(_Model):
 
 class OcrResult(_Model):
     prunedResult: PrunedResult
+    text: str | None = None
+    """With `readingOrder` only: rows are lines, blocks stand apart by an empty line."""
     ocrImage: str | None = None
-    """A JPEG in base64: the quads over the picture, and beside it the texts in their places."""
+    """A JPEG in base64: the quads over the page, and beside it the texts in their places."""
+    docPreprocessingImage: str | None = None
+    """A JPEG in base64: the page set upright; with `useDocOrientationClassify` only."""
     inputImage: str | None = None
     """A JPEG in base64."""
 
@@ -263,12 +285,20 @@ async def ocr(request: Request, services: ServicesDep, body: OcrRequest) -> Succ
 async def _image_result(services: Services, body: ImageRequest) -> ImageResult:
     picture = await services.sources.url_or_base64(body.image, "image", _file_limit(services.settings))
     params = body.inferenceParams or InferenceParams()
-    options = RecognitionOptions(profile=body.profile, max_side=params.maxLongSide, text_score=_NO_SCORE)
+    options = RecognitionOptions(
+        profile=body.profile,
+        use_doc_orientation_classify=params.useDocOrientationClassify,
+        reading_order=params.readingOrder,
+        max_side=params.maxLongSide,
+        text_score=_NO_SCORE,
+    )
     page = await services.recognizer.read(picture, options)
     return ImageResult(
         texts=[Text(poly=_rounded(line.quad), text=line.text, score=line.score) for line in page.lines],
         image=await _annotated(services, picture, page.lines),
         profile=page.profile,
+        pageAngle=page.angle if params.useDocOrientationClassify else None,
+        text=page.text if params.readingOrder else None,
         moreFrames=page.more_frames or None,
     )
 
@@ -298,6 +328,8 @@ async def _file_entries(services: Services, body: FileRequest) -> AsyncGenerator
         profile=body.profile,
         rec_profile=body.recProfile,
         rec_batch_size=body.textRecBatchSize,
+        use_doc_orientation_classify=body.useDocOrientationClassify,
+        reading_order=body.readingOrder,
         use_cls=body.useTextlineOrientation,
         return_word_box=body.returnWordBox,
         min_side=None if body.textDetLimitType == "max" else body.textDetLimitSideLen,
@@ -305,8 +337,9 @@ async def _file_entries(services: Services, body: FileRequest) -> AsyncGenerator
         det_thresh=body.textDetThresh,
         box_thresh=body.textDetBoxThresh,
         unclip_ratio=body.textDetUnclipRatio,
-        # Lines of a low score are left out here: what was detected is told apart from what was read.
-        text_score=_NO_SCORE,
+        # Lines of a low score are left out here: what was detected is told apart from what was read. In the text of a
+        # page it cannot be.
+        text_score=(body.textRecScoreThresh or _NO_SCORE) if body.readingOrder else _NO_SCORE,
     )
     if not is_pdf:
         page = await services.recognizer.read(file, options)
@@ -340,6 +373,9 @@ def _is_drawn(body: FileRequest, pages: int) -> bool:
 
 async def _result(services: Services, body: FileRequest, picture: bytes, page: Page, drawn: bool) -> OcrResult:
     least = body.textRecScoreThresh or _NO_SCORE
+    turned = bool(body.useDocOrientationClassify)
+    angle = page.angle
+    page = page.set_upright()
     kept = [line for line in page.lines if line.score >= least]
     params = {
         "limit_side_len": body.textDetLimitSideLen,
@@ -350,7 +386,12 @@ async def _result(services: Services, body: FileRequest, picture: bytes, page: P
     }
     oriented = body.useTextlineOrientation is not False
     pruned = PrunedResult(
-        model_settings={"use_doc_preprocessor": False, "use_textline_orientation": oriented},
+        model_settings={"use_doc_preprocessor": turned, "use_textline_orientation": oriented},
+        doc_preprocessor_res=DocPreprocessorResult(
+            model_settings={"use_doc_orientation_classify": True, "use_doc_unwarping": False}, angle=angle
+        )
+        if turned
+        else None,
         dt_polys=[_rounded(line.quad) for line in page.lines],
         dt_scores=[line.box_score for line in page.lines],
         text_det_params={name: value for name, value in params.items() if value is not None},
@@ -364,17 +405,21 @@ async def _result(services: Services, body: FileRequest, picture: bytes, page: P
         text_word=[[word.text for word in line.words] for line in kept] if body.returnWordBox else None,
         text_word_boxes=[[_box(word.quad) for word in line.words] for line in kept] if body.returnWordBox else None,
     )
+    text = page.text if body.readingOrder else None
     if not drawn:
-        return OcrResult(prunedResult=pruned)
+        return OcrResult(prunedResult=pruned, text=text)
     return OcrResult(
         prunedResult=pruned,
-        ocrImage=await _annotated(services, picture, kept),
+        text=text,
+        ocrImage=await _annotated(services, picture, kept, angle),
+        docPreprocessingImage=_base64(await services.draughtsman.jpeg(picture, angle)) if turned else None,
         inputImage=_base64(await services.draughtsman.jpeg(picture)),
     )
 
 
-async def _annotated(services: Services, picture: bytes, lines: Sequence[Line]) -> str:
-    return _base64(await services.draughtsman.annotated(picture, [Label(line.text, line.quad) for line in lines]))
+async def _annotated(services: Services, picture: bytes, lines: Sequence[Line], angle: int = 0) -> str:
+    labels = [Label(line.text, line.quad) for line in lines]
+    return _base64(await services.draughtsman.annotated(picture, labels, angle))
 
 
 def _base64(data: bytes) -> str:

@@ -1,7 +1,8 @@
 """The SageMaker endpoint: the container's contract, and the path on which AWS's own clients call an endpoint."""
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,7 +20,7 @@ from adapter.errors import (
     UnavailableError,
 )
 from adapter.pictures import SizeLimit, picture_size
-from adapter.recognizer import Page, Quad, RecognitionOptions
+from adapter.recognizer import Angle, Page, Quad, RecognitionOptions
 from adapter.settings import Settings
 from adapter.sources import FileLimit, from_base64, from_body
 
@@ -30,7 +31,9 @@ _RAW_TYPES = re.compile(r"image/|application/(x-image|pdf|octet-stream)")
 _ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 _INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
 _VARIANT = "x-Amzn-Invoked-Production-Variant"
-_PROFILE_ATTRIBUTE = re.compile(r"(?:^|[,;\s])profile=([^,;\s]+)")
+
+_Raw = TypeVar("_Raw")
+_Options = TypeVar("_Options", bound=BaseModel)
 
 router = APIRouter()
 
@@ -40,11 +43,27 @@ class _Model(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class InvocationRequest(_Model):
-    image: str = Field(examples=[EXAMPLE_PICTURE])
-    """A picture or a PDF in base64."""
+class ReadingOptions(_Model):
     profile: str | None = None
     """The weights to read with; the server's default where none are named."""
+    use_doc_orientation_classify: bool | None = None
+    """Set pages upright that lie on their side or their head, and tell their `page_angles`; false if not given."""
+    reading_order: bool | None = None
+    """Give the lines as a person reads them, column by column, and the whole `text`; false where it is not given."""
+
+    def before(self, others: "ReadingOptions") -> "ReadingOptions":
+        """These options, and of the others those that are not given here."""
+        given = {name: value for name in _OPTIONS if (value := getattr(self, name)) is not None}
+        return others.model_copy(update=given)
+
+
+_OPTIONS = tuple(ReadingOptions.model_fields)
+_ATTRIBUTE = re.compile(rf"(?:^|[,;\s])({'|'.join(_OPTIONS)})=([^,;\s]+)")
+
+
+class InvocationRequest(ReadingOptions):
+    image: str = Field(examples=[EXAMPLE_PICTURE])
+    """A picture or a PDF in base64."""
 
 
 class Detection(_Model):
@@ -64,6 +83,11 @@ class Invocation(_Model):
     """Whether the networks run on a GPU."""
     profile: str
     """The weights that read it."""
+    page_angles: list[Angle] | None = None
+    """By how many degrees each page is turned clockwise; with `use_doc_orientation_classify` only. A picture is one
+    page."""
+    text: str | None = None
+    """With `reading_order` only: rows are lines, blocks and pages stand apart by an empty line."""
     more_frames: Literal[True] | None = None
     """The file holds further pictures, of which only the first was read."""
 
@@ -114,7 +138,7 @@ _Attributes = Annotated[
         alias=_ATTRIBUTES,
         max_length=1024,
         pattern=r"^[\x20-\x7e]*$",
-        description="Goes back with the answer; `profile=…` within it does what the field does.",
+        description="Goes back with the answer; `profile=…`, and the other options, within it do what the fields do.",
     ),
 ]
 _InferenceId = Annotated[
@@ -129,15 +153,15 @@ async def _echo(response: Response, attributes: _Attributes = None, inference_id
             response.headers[name] = value
 
 
-async def _profile(
-    profile: Annotated[str | None, Query(description="What the field does, for bodies that have none.")] = None,
+async def _options(
+    query: Annotated[ReadingOptions, Query(description="What the fields do, for bodies that have none.")],
     attributes: _Attributes = None,
-) -> str | None:
-    found = _PROFILE_ATTRIBUTE.search(attributes or "")
-    return profile or (found and found[1])
+) -> ReadingOptions:
+    within = _validated(ReadingOptions.model_validate, dict(_ATTRIBUTE.findall(attributes or "")), _ATTRIBUTES)
+    return query.before(within)
 
 
-_ProfileDep = Annotated[str | None, Depends(_profile)]
+_OptionsDep = Annotated[ReadingOptions, Depends(_options)]
 
 
 @router.get(
@@ -159,9 +183,9 @@ async def ping(services: ServicesDep) -> Response:
     dependencies=[Depends(_echo)],
     openapi_extra={"requestBody": _REQUEST_BODY},
 )
-async def invocations(request: Request, services: ServicesDep, profile: _ProfileDep) -> Invocation:
+async def invocations(request: Request, services: ServicesDep, options: _OptionsDep) -> Invocation:
     """Read a picture or a PDF: in base64 within JSON, or as the body itself where its Content-Type says so."""
-    return await _invocation(request, services, profile)
+    return await _invocation(request, services, options)
 
 
 @router.post(
@@ -172,60 +196,62 @@ async def invocations(request: Request, services: ServicesDep, profile: _Profile
     openapi_extra={"requestBody": _REQUEST_BODY},
 )
 async def endpoint_invocations(
-    name: str, request: Request, response: Response, services: ServicesDep, profile: _ProfileDep
+    name: str, request: Request, response: Response, services: ServicesDep, options: _OptionsDep
 ) -> Invocation:
     """The same for `invoke_endpoint` of AWS's clients: every name is an endpoint, and failures are SageMaker's."""
     response.headers[_VARIANT] = "AllTraffic"
-    return await _invocation(request, services, profile)
+    return await _invocation(request, services, options)
 
 
-async def _invocation(request: Request, services: Services, profile: str | None) -> Invocation:
+async def _invocation(request: Request, services: Services, wanted: ReadingOptions) -> Invocation:
     settings = services.settings
     body = await request.body()
     if _RAW_TYPES.match(request.headers.get("content-type", "").lower()):
         name, file = "body", from_body(body, _file_limit(settings))
     else:
-        fields = _parsed(body)
+        fields = _validated(InvocationRequest.model_validate_json, body, "body")
         name, file = "image", from_base64(fields.image, "image", _file_limit(settings))
-        profile = fields.profile or profile
-    options = RecognitionOptions(profile=profile)
+        wanted = fields.before(wanted)
+    options = RecognitionOptions(**{name: getattr(wanted, name) for name in _OPTIONS})
     read = _read_document if kind(file) == "pdf" else _read_picture
-    detections, page = await read(services, file, name, options)
+    detections, pages = await read(services, file, name, options)
     return Invocation(
         detections=detections,
         count=len(detections),
         gpu_enabled=(await services.probe.runtime()).gpu,
-        profile=page.profile,
-        more_frames=page.more_frames or None,
+        profile=pages[-1].profile,
+        page_angles=[page.angle for page in pages] if options.use_doc_orientation_classify else None,
+        text="\n\n".join(page.text for page in pages if page.text) if options.reading_order else None,
+        more_frames=pages[-1].more_frames or None,
     )
 
 
-def _parsed(body: bytes) -> InvocationRequest:
+def _validated(validate: Callable[[_Raw], _Options], raw: _Raw, place: str) -> _Options:
     try:
-        return InvocationRequest.model_validate_json(body)
+        return validate(raw)
     except ValidationError as error:
-        # As FastAPI has it where it parses a body itself.
+        # As FastAPI has it where it parses a request itself.
         raise RequestValidationError(
-            [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors(include_url=False)]
+            [{**fault, "loc": (place, *fault["loc"])} for fault in error.errors(include_url=False)]
         ) from error
 
 
 async def _read_picture(
     services: Services, picture: bytes, name: str, options: RecognitionOptions
-) -> tuple[list[Detection], Page]:
+) -> tuple[list[Detection], list[Page]]:
     settings = services.settings
     SizeLimit(settings.max_image_width, settings.max_image_height).check(picture_size(picture, name), name)
     page = await services.recognizer.read(picture, options)
-    return _detections(page), page
+    return _detections(page), [page]
 
 
 async def _read_document(
     services: Services, document: bytes, name: str, options: RecognitionOptions
-) -> tuple[list[Detection], Page]:
+) -> tuple[list[Detection], list[Page]]:
     async with services.recognizer.reading(document, name, Layout.WHOLE, options) as reading:
         pages = [read async for read in reading.pages]
     detections = [detection for read in pages for detection in _detections(read.page, read.picture.page)]
-    return detections, pages[-1].page
+    return detections, [read.page for read in pages]
 
 
 def _detections(page: Page, number: int | None = None) -> list[Detection]:

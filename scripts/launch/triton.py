@@ -17,7 +17,7 @@ from scripts.launch.ports import Listeners
 from scripts.machine import LIBPYTHON, VERSION, libpython_directory
 
 # The models of the OCR pipeline.
-MODELS = ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble")
+MODELS = ("doc_onnx", "det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble")
 
 # The folder of a Triton that is installed on this machine, and the models' named configuration (configs/NAME.pbtxt) for
 # its ONNX Runtime. Unset, the wheel's Triton runs, with that for the ONNX Runtime that the lock file installs. A model

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from scripts.weights.catalogue import PROFILES, Member, Network, Profile
+from scripts.weights.catalogue import PROFILES, SHARED, Member, Network, Profile
 from scripts.weights.download import download
 from scripts.weights.errors import DownloadError, WeightsError
 
@@ -43,13 +43,14 @@ class Target:
     part: Part
 
 
-def targets(profiles: Sequence[Profile]) -> tuple[Target, ...]:
-    """Every file that the profiles need."""
+def targets(profiles: Sequence[Profile], shared: Sequence[Network]) -> tuple[Target, ...]:
+    """Every file that the profiles, and the networks that serve all of them, need."""
     graphs = [
         Target(f"model_repository/{network.kind.value}/{profile.version}/model.onnx", network, Part.GRAPH)
         for profile in profiles
         for network in profile.networks
     ]
+    graphs += [Target(f"model_repository/{network.kind.value}/1/model.onnx", network, Part.GRAPH) for network in shared]
     dictionaries = [
         Target(f"model_repository/ocr_ensemble/1/dictionaries/{profile.name}.txt", profile.recogniser, Part.DICTIONARY)
         for profile in profiles
@@ -57,8 +58,9 @@ def targets(profiles: Sequence[Profile]) -> tuple[Target, ...]:
     return (*graphs, *dictionaries)
 
 
-def fetch(root: Path, profiles: Sequence[Profile] = PROFILES) -> None:
-    """Installs every missing, damaged or outdated file of the profiles below `root`, saying on stdout what it does.
+def fetch(root: Path, profiles: Sequence[Profile] = PROFILES, shared: Sequence[Network] = SHARED) -> None:
+    """Installs every missing, damaged or outdated file of the profiles, and of the networks that serve all of them,
+    below `root`, saying on stdout what it does.
 
     Runs beside each other take turns. Raises WeightsError, and then nothing was installed.
     """
@@ -66,7 +68,7 @@ def fetch(root: Path, profiles: Sequence[Profile] = PROFILES) -> None:
     cache.mkdir(parents=True, exist_ok=True)
     with turn(cache / "weights.lock"):
         stamp = _Stamp(cache / "weights.json", root)
-        every = targets(profiles)
+        every = targets(profiles, shared)
         wanted = {target: fault for target in every if (fault := stamp.fault(target))}
         if not wanted:
             return

@@ -8,6 +8,8 @@ stays as it was.
     detector    `image` UINT8 [batch, H, W, 3]                             -> `probability` FP32 [batch, H, W]
     classifier  `image` UINT8 [batch, h, w, 3], `width` INT32 [batch, 1]   -> `probability` FP32 [batch, 2] (0°, 180°)
     recogniser  `image` UINT8 [batch, 48, W, 3], `width` INT32 [batch, 1]  -> `index` INT32, `score` FP32 [batch, T]
+    page        `image` UINT8 [batch, 224, 224, 3]                         -> `probability` FP32 [batch, 4]
+    classifier                                                                (0°, 90°, 180°, 270°)
 
 `width` is the number of columns that hold picture. The columns behind them are padding: they are zero after the
 normalisation, whatever they hold. (Zero is half way between two values of a byte, so no pixel could say it, and the
@@ -34,13 +36,18 @@ NEWEST_OPSET = 21
 OLDEST_OPSET = 11
 
 RECOGNISER_HEIGHT = 48
+PAGE_CLASSIFIER_SIDE = 224
 
 
 def rewrite(kind: Kind, original: ModelProto, normalisation: Normalisation) -> ModelProto:
     """The network with the borders of its kind. Raises GraphError where it is not a network of that kind."""
-    return {Kind.DETECTOR: _detector, Kind.CLASSIFIER: _classifier, Kind.RECOGNISER: _recogniser}[kind](
-        original, normalisation
-    )
+    rewriters = {
+        Kind.DETECTOR: _detector,
+        Kind.CLASSIFIER: _classifier,
+        Kind.RECOGNISER: _recogniser,
+        Kind.PAGE_CLASSIFIER: _page_classifier,
+    }
+    return rewriters[kind](original, normalisation)
 
 
 def class_count(recogniser: ModelProto) -> int:
@@ -73,6 +80,14 @@ def _classifier(original: ModelProto, normalisation: Normalisation) -> ModelProt
     _check_answer(original, "a classifier of two directions", ["N", 2])
     rewriting.add("Identity", rewriting.answer, output="probability")
     rewriting.give("probability", TensorProto.FLOAT, ["batch", 2])
+    return rewriting.finish()
+
+
+def _page_classifier(original: ModelProto, normalisation: Normalisation) -> ModelProto:
+    rewriting = _Rewriting(original)
+    rewriting.take_pixels(PAGE_CLASSIFIER_SIDE, PAGE_CLASSIFIER_SIDE, normalisation)
+    rewriting.add("Identity", rewriting.answer, output="probability")
+    rewriting.give("probability", TensorProto.FLOAT, ["batch", 4])
     return rewriting.finish()
 
 

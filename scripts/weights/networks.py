@@ -7,11 +7,12 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """The three networks of PP-OCR; the value is the model's name in the model repository."""
+    """The networks of PP-OCR; the value is the model's name in the model repository."""
 
     DETECTOR = "det_onnx"
     CLASSIFIER = "cls_onnx"
     RECOGNISER = "rec_onnx"
+    PAGE_CLASSIFIER = "doc_onnx"
 
 
 @dataclass(frozen=True)

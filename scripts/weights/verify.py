@@ -59,6 +59,11 @@ def _batches(kind: Kind, candidate: onnxruntime.InferenceSession) -> Iterator[Ba
         for pictures in (noise(2, 64, 160), text_pages(1, 320, 480), text_pages(3, 160, 96)):
             yield _full(pictures)
         return
+    if kind is Kind.PAGE_CLASSIFIER:
+        _, height, width, _ = candidate.get_inputs()[0].shape
+        yield _full(noise(2, height, width))
+        yield _full(text_pages(3, height, width))
+        return
     _, height, width, _ = candidate.get_inputs()[0].shape
     # 48 x 192 is what PaddleOCR's classifier was trained on.
     height = height if isinstance(height, int) else 48

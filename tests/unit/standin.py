@@ -26,7 +26,7 @@ PICTURE = blank().data
 QUAD: Quad = ((1.0, 2.0), (30.4, 2.0), (30.4, 12.0), (1.0, 12.6))
 SPAN = Span("文", 0.9, QUAD)
 LINE = Line("文字", 0.8, QUAD, 0.75, 180, (Word("文字", 0.9, QUAD, (SPAN, SPAN)),))
-PAGE = Page((LINE,), 640, 480, False, {"detection": 0.1, "recognition": 0.2}, "PP-OCRv4_mobile")
+PAGE = Page((LINE,), 640, 480, False, 0, "", {"detection": 0.1, "recognition": 0.2}, "PP-OCRv4_mobile")
 
 
 def page_image(

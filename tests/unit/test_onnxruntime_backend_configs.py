@@ -15,7 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from backends.onnxruntime import sessions
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
-NETWORKS = ("det_onnx", "cls_onnx", "rec_onnx")
+NETWORKS = ("doc_onnx", "det_onnx", "cls_onnx", "rec_onnx")
 PLATFORMS = {"openvino": "cpu", "cuda": "gpu", "tensorrt": "gpu", "migraphx": "gpu"}
 
 

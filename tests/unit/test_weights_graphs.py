@@ -50,6 +50,10 @@ def test_the_borders_are_those_of_the_contract() -> None:
         "index": (int32, ["batch", "T"]),
         "score": (float32, ["batch", "T"]),
     }
+    assert borders(rewrite(Kind.PAGE_CLASSIFIER, tiny.page_classifier(), tiny.IMAGENET)) == {
+        "image": (uint8, ["batch", 224, 224, 3]),
+        "probability": (float32, ["batch", 4]),
+    }
 
 
 @pytest.mark.parametrize("opset", OPSETS)

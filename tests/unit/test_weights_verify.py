@@ -17,6 +17,7 @@ ORIGINALS = {
     Kind.DETECTOR: tiny.detector(),
     Kind.CLASSIFIER: tiny.classifier(),
     Kind.RECOGNISER: tiny.random_recogniser(40),
+    Kind.PAGE_CLASSIFIER: tiny.page_classifier(),
 }
 
 

@@ -66,6 +66,18 @@ def classifier(picture: list[int | str] | None = None) -> ModelProto:
     return model(nodes, {"weights": weights}, ["N", 2], picture)
 
 
+def page_classifier() -> ModelProto:
+    """The mean colour of the picture decides."""
+    weights = np.array([[3, -1, 0, 1], [-2, 2, 1, 0], [1, 0, -1, 2]], np.float32)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["y"], axis=1),
+    ]
+    return model(nodes, {"weights": weights}, ["N", 4], ["N", 3, 224, 224])
+
+
 def recogniser(weights: npt.NDArray[np.float32], opset: int = 11, character: str | None = None) -> ModelProto:
     """Class probabilities [N, W / STRIDE, C] of the mean colour of each strip; `weights` is [3, C]."""
     nodes = [

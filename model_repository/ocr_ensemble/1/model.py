@@ -82,6 +82,10 @@ class _TritonNetworks:
         self._profile = profile
         self._request = request
 
+    async def classify_page(self, image: crops.Image) -> np.ndarray:
+        (probability,) = await self._infer("doc_onnx", 1, {"image": image}, ["probability"])
+        return probability
+
     async def detect(self, image: crops.Image) -> np.ndarray:
         (probability,) = await self._infer("det_onnx", self._profile.version, {"image": image}, ["probability"])
         return probability
@@ -153,7 +157,9 @@ def _outputs(page: pipeline.Page, profile: str) -> dict[str, np.ndarray]:
         "scores": np.array([line.score for line in page.lines], np.float32),
         "angles": np.array([line.angle for line in page.lines], np.int32),
         "words": _strings([_words_json(line) for line in page.lines]),
+        "text": _strings([page.text]),
         "size": np.array([page.width, page.height], np.int32),
+        "page_angle": np.array([page.angle], np.int32),
         "more_frames": np.array([page.more_frames]),
         "times": _strings([json.dumps(page.times)]),
         "profile_used": _strings([profile]),

@@ -23,9 +23,11 @@ class Options:
 
     `profile` names the weights, `rec_profile` those of recognition where they are to be another profile's.
     `use_det` false reads the whole picture as one line; `use_cls` false leaves lines as they stand; `use_rec` false
-    gives boxes alone. `det_thresh` binarises the probability map, `box_thresh` is a box's least mean probability,
-    `unclip_ratio` widens boxes, `text_score` is a line's least score. Text is looked for in the picture enlarged until
-    its shorter side has `min_side` pixels, and made smaller until its longer one has `max_side`.
+    gives boxes alone. `use_doc_orientation_classify` sets a page upright that lies on its side or head before it is
+    read. `reading_order` gives the lines as a person reads them, column by column, and the page's whole text; else they
+    come in PP-OCR's order, from the top. `det_thresh` binarises the probability map, `box_thresh` is a box's least mean
+    probability, `unclip_ratio` widens boxes, `text_score` is a line's least score. Text is looked for in the picture
+    enlarged until its shorter side has `min_side` pixels, and made smaller until its longer one has `max_side`.
     `rec_batch_size` is how many lines recognition is given in one call. Raises InvalidArgumentError for a value out of
     its range.
     """
@@ -35,6 +37,8 @@ class Options:
     use_det: bool = True
     use_cls: bool = True
     use_rec: bool = True
+    use_doc_orientation_classify: bool = False
+    reading_order: bool = False
     return_word_box: bool = False
     det_thresh: float | None = None
     box_thresh: float | None = None

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from . import crops, detection, image, orientation, recognition
+from . import crops, detection, image, orientation, reading_order, recognition, upright
 from .options import Options
 from .profiles import Profile
 from .words import Word, words
@@ -23,7 +23,10 @@ _ORIENTATION_BATCH = 32
 
 
 class Networks(Protocol):
-    """The three networks of a profile, all of pixels UINT8 BGR [n, H, W, 3]."""
+    """The networks of a profile, all of pixels UINT8 BGR [n, H, W, 3]."""
+
+    def classify_page(self, image: crops.Image) -> Awaitable[npt.NDArray[np.float32]]:
+        """[n, 224, 224, 3] → FP32 [n, 4], of a turn clockwise by 0, 1, 2 and 3 quarters."""
 
     def detect(self, image: crops.Image) -> Awaitable[npt.NDArray[np.float32]]:
         """[1, H, W, 3], sides multiples of 32 → probability map FP32 [1, H, W]."""
@@ -51,12 +54,16 @@ class PageLine:
 
 @dataclass(frozen=True)
 class Page:
-    """What was read off a picture; `width` and `height` are the upright picture's, `times` seconds per stage."""
+    """What was read off a picture; `width` and `height` are the picture's, its EXIF orientation applied, `times`
+    seconds per stage. `angle` is by how many degrees its page is turned clockwise, 0 where that was not asked, and
+    `text` what stands on it as a whole, empty where reading order was not asked for."""
 
     lines: list[PageLine]
     width: int
     height: int
     more_frames: bool
+    angle: int
+    text: str
     times: dict[str, float]
 
 
@@ -87,15 +94,20 @@ async def read(data: bytes, options: Options, profile: Profile, networks: Networ
     watch = Stopwatch()
     with watch.stage("decode"):
         picture = image.decode(data)
-    height, width = picture.pixels.shape[:2]
+    page = upright.Upright(picture.pixels)
+    if options.use_doc_orientation_classify:
+        with watch.stage("page"):
+            look = upright.classifier_input(picture.pixels)
+            page = upright.upright(picture.pixels, upright.turns(await networks.classify_page(look)))
+    height, width = page.pixels.shape[:2]
     if options.use_det:
         rules = _rules(profile.detection, options)
-        frame, boxes = await _detect(picture.pixels, rules, options.use_rec, networks, watch)
+        frame, boxes = await _detect(page.pixels, rules, options.use_rec, networks, watch)
         with watch.stage("crops"):
             lines = [crops.cut(frame.pixels, box.quad) for box in boxes]
     else:
-        frame = detection.Frame(picture.pixels)
-        lines = [crops.whole(picture.pixels)]
+        frame = detection.Frame(page.pixels)
+        lines = [crops.whole(page.pixels)]
         boxes = [detection.Box(lines[0].quad, 1.0)]
     stances = [orientation.Stance(False, False)] * len(lines)
     if options.use_cls:
@@ -108,9 +120,18 @@ async def read(data: bytes, options: Options, profile: Profile, networks: Networ
             lines, texts = await _read_lines(lines, stances, profile, networks, pace)
 
     def to_picture(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return frame.to_picture(points, width, height)
+        return page.to_picture(frame.to_picture(points, width, height))
 
     least_score = profile.text_score if options.text_score is None else options.text_score
+    kept = [place for place, text in enumerate(texts) if text is None or text.score >= least_score]
+    whole_text = ""
+    if options.reading_order:
+        with watch.stage("reading_order"):
+            layout = reading_order.layout(
+                np.array([boxes[place].quad for place in kept]), [lines[place].quarter_turns for place in kept]
+            )
+            whole_text = layout.text([text.text if (text := texts[place]) else "" for place in kept])
+            kept = [kept[place] for place in layout.order]
     found = [
         PageLine(
             quad=to_picture(box.quad),
@@ -120,10 +141,10 @@ async def read(data: bytes, options: Options, profile: Profile, networks: Networ
             angle=180 if crop.quarter_turns >= 2 else 0,
             words=words(text, crop, to_picture) if text and options.return_word_box else [],
         )
-        for box, crop, text in zip(boxes, lines, texts)
-        if text is None or text.score >= least_score
+        for box, crop, text in ((boxes[place], lines[place], texts[place]) for place in kept)
     ]
-    return Page(found, width, height, picture.more_frames, watch.times)
+    height, width = picture.pixels.shape[:2]
+    return Page(found, width, height, picture.more_frames, 90 * page.turns, whole_text, watch.times)
 
 
 def _rules(rules: detection.DetectionRules, options: Options) -> detection.DetectionRules:

@@ -69,8 +69,8 @@ def _runs(line: Line, wide_gap: float) -> list[tuple[int, int]]:
         follows = (
             bool(runs)
             and runs[-1][1] == place - 1
-            and not _is_ideograph(character)
-            and not _is_ideograph(line.characters[place - 1])
+            and not is_ideograph(character)
+            and not is_ideograph(line.characters[place - 1])
             and line.centres[place] - line.centres[place - 1] <= wide_gap
         )
         if follows:
@@ -80,7 +80,7 @@ def _runs(line: Line, wide_gap: float) -> list[tuple[int, int]]:
     return runs
 
 
-def _is_ideograph(character: str) -> bool:
+def is_ideograph(character: str) -> bool:
     """Whether a character stands for itself: CJK ideographs, kana, Hangul, and their full-width punctuation."""
     return any(first <= character <= last for first, last in _IDEOGRAPHS)
 
