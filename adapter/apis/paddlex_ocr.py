@@ -48,9 +48,9 @@ IntegerQuad = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int
 class InferenceParams(_Model):
     maxLongSide: Side | None = None
     """Text is looked for in the picture made smaller, so that its longer side has as many pixels."""
-    useDocOrientationClassify: bool = False
+    useDocOrientationClassify: bool | None = None
     """Set a page upright that lies on its side or its head, and tell its `pageAngle`."""
-    readingOrder: bool = False
+    readingOrder: bool | None = None
     """Give the lines as a person reads them, column by column, and the page's whole `text`."""
 
 

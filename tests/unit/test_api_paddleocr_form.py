@@ -50,6 +50,9 @@ def test_the_answer_has_the_documented_form(prefix: str, path: str) -> None:
     }
 
 
+PAGE_OPTIONS = {"use_doc_orientation_classify": True, "reading_order": True}
+
+
 @pytest.mark.parametrize("path", ["/v1/ocr", "/upload", "/upload_pdf"])
 def test_every_option_of_the_general_paths_reaches_the_models(path: str) -> None:
     body = {
@@ -61,9 +64,11 @@ def test_every_option_of_the_general_paths_reaches_the_models(path: str) -> None
         "unclip_ratio": 2.0,
         "return_word_box": True,
         "profile": "P",
+        **PAGE_OPTIONS,
     }
     assert asked(path, body) == RecognitionOptions(
         profile="P",
+        **PAGE_OPTIONS,
         use_det=False,
         use_cls=False,
         use_rec=False,
@@ -82,16 +87,29 @@ def test_every_option_of_paddleocr_reaches_the_models() -> None:
         "det_db_box_thresh": 0.6,
         "det_db_unclip_ratio": 1.8,
         "profile": "PP-OCRv4_mobile",
+        **PAGE_OPTIONS,
     }
     assert asked("/paddleocr", body) == RecognitionOptions(
-        profile="PP-OCRv4_mobile", use_cls=False, det_thresh=0.2, box_thresh=0.6, unclip_ratio=1.8, text_score=0.5
+        profile="PP-OCRv4_mobile",
+        use_cls=False,
+        det_thresh=0.2,
+        box_thresh=0.6,
+        unclip_ratio=1.8,
+        text_score=0.5,
+        **PAGE_OPTIONS,
     )
 
 
 def test_every_option_of_easyocr_reaches_the_models() -> None:
-    body = {"languages": ["en"], "gpu": True, "text_threshold": 0.7, "profile": "PP-OCRv4_mobile"}
-    assert asked("/easyocr", body) == RecognitionOptions(profile="PP-OCRv4_mobile", text_score=0.7)
+    body = {"languages": ["en"], "gpu": True, "text_threshold": 0.7, "profile": "PP-OCRv4_mobile", **PAGE_OPTIONS}
+    assert asked("/easyocr", body) == RecognitionOptions(profile="PP-OCRv4_mobile", text_score=0.7, **PAGE_OPTIONS)
     assert asked("/easyocr", {**body, "gpu": False}) == asked("/easyocr", body)
+
+
+@pytest.mark.parametrize("path", [*JSON_PATHS, "/upload", "/upload_pdf"])
+def test_pages_are_read_as_they_lie_and_lines_come_from_the_top_unless_it_is_asked_for(path: str) -> None:
+    options = asked(path, {})
+    assert not options.use_doc_orientation_classify and not options.reading_order
 
 
 @pytest.mark.parametrize("path", [*JSON_PATHS, "/upload", "/upload_pdf"])

@@ -62,6 +62,11 @@ def test_the_longer_side_reaches_the_models() -> None:
     assert options == RecognitionOptions(max_side=960, profile="P", text_score=0.0)
 
 
+def test_the_options_of_a_page_reach_the_models_in_the_first_form() -> None:
+    options = asked({"image": BASE64, "inferenceParams": {"useDocOrientationClassify": True, "readingOrder": True}})
+    assert options == RecognitionOptions(use_doc_orientation_classify=True, reading_order=True, text_score=0.0)
+
+
 @pytest.mark.parametrize("given", [{"textDetLimitType": "min"}, {}])
 def test_the_shorter_side_is_the_one_that_is_bounded_unless_the_longer_is_asked_for(given: dict[str, str]) -> None:
     options = asked({"file": BASE64, "fileType": 1, "textDetLimitSideLen": 64, **given})
@@ -72,8 +77,9 @@ def test_every_option_of_the_current_form_reaches_the_models() -> None:
     body = {
         "file": BASE64,
         "fileType": 1,
-        "useDocOrientationClassify": False,
+        "useDocOrientationClassify": True,
         "useDocUnwarping": False,
+        "readingOrder": True,
         "useTextlineOrientation": False,
         "textDetLimitSideLen": 960,
         "textDetLimitType": "max",
@@ -86,6 +92,8 @@ def test_every_option_of_the_current_form_reaches_the_models() -> None:
     }
     assert asked(body) == RecognitionOptions(
         profile="P",
+        use_doc_orientation_classify=True,
+        reading_order=True,
         use_cls=False,
         return_word_box=True,
         max_side=960,
@@ -119,6 +127,40 @@ def test_a_picture_in_the_current_form() -> None:
         "rec_polys": [POLY],
         "rec_boxes": [[1, 2, 30, 13]],
     }
+
+
+def test_the_first_form_tells_of_a_turned_page_in_pixels_of_the_picture() -> None:
+    standin = StandIn(page=replace(PAGE, angle=90, text="文字"))
+    wanted = {"useDocOrientationClassify": True, "readingOrder": True}
+    result = post(standin, {"image": BASE64, "inferenceParams": wanted}).json()["result"]
+    assert (result["pageAngle"], result["text"], result["texts"][0]["poly"]) == (90, "文字", POLY)
+
+
+def test_the_current_form_gives_a_turned_page_as_it_was_set_upright() -> None:
+    standin = StandIn(page=replace(PAGE, angle=90, text="文字"))
+    body = {"file": BASE64, "fileType": 1, "useDocOrientationClassify": True, "readingOrder": True}
+    answer = post(standin, body).json()["result"]
+    (result,) = answer["ocrResults"]
+    pruned = result["prunedResult"]
+    assert pruned["model_settings"]["use_doc_preprocessor"] is True
+    assert pruned["doc_preprocessor_res"] == {
+        "model_settings": {"use_doc_orientation_classify": True, "use_doc_unwarping": False},
+        "angle": 90,
+    }
+    # What is x pixels from the left of the picture is x pixels from the bottom of the page.
+    assert pruned["dt_polys"] == pruned["rec_polys"] == [[[y, 640 - x] for x, y in POLY]]
+    width, height = Image.open(io.BytesIO(PICTURE)).size
+    assert jpeg_size(result["ocrImage"]) == (2 * height, width)
+    assert jpeg_size(result["docPreprocessingImage"]) == (height, width)
+    assert jpeg_size(result["inputImage"]) == (width, height)
+    assert answer["dataInfo"] == {"type": "image", "width": 640, "height": 480}
+    assert result["text"] == "文字"
+
+
+def test_lines_of_a_low_score_are_not_in_the_text() -> None:
+    body = {"file": BASE64, "fileType": 1, "textRecScoreThresh": 0.5}
+    assert asked(body).text_score == 0.0
+    assert asked({**body, "readingOrder": True}).text_score == 0.5
 
 
 def test_a_pdf_in_the_current_form_has_a_result_for_each_page() -> None:
@@ -178,7 +220,6 @@ def test_what_was_asked_for_stands_in_the_answer() -> None:
         ({"file": BASE64}, "File type cannot be determined"),
         ({"file": BASE64, "fileType": 2}, "fileType"),
         ({"file": BASE64, "fileType": 1, "useDocUnwarping": True}, "useDocUnwarping"),
-        ({"file": BASE64, "fileType": 1, "useDocOrientationClassify": True}, "useDocOrientationClassify"),
         ({"file": BASE64, "fileType": 1, "textDetLimitSideLen": 8}, "textDetLimitSideLen"),
         ({"file": BASE64, "fileType": 1, "textDetLimitType": "most"}, "textDetLimitType"),
         ({"file": BASE64, "fileType": 1, "textDetThresh": 1.5}, "textDetThresh"),

@@ -93,6 +93,49 @@ def test_a_profile_may_be_named_in_the_body_the_query_or_the_attributes(
     assert [options.profile for options in standin.seen] == ["P"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/invocations", {"json": {"image": BASE64, "use_doc_orientation_classify": True, "reading_order": True}}, {}),
+        (
+            "/invocations?use_doc_orientation_classify=true&reading_order=1",
+            {"content": PICTURE},
+            {"Content-Type": "image/png"},
+        ),
+        (
+            "/invocations?reading_order=true",
+            {"json": {"image": BASE64}},
+            {
+                "X-Amzn-SageMaker-Custom-Attributes": "reading_order=false use_doc_orientation_classify=true",
+            },
+        ),
+    ],
+)
+def test_the_options_of_a_page_may_be_given_wherever_a_profile_may(
+    path: str, body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    standin = StandIn(page=replace(PAGE, angle=270, text="文字"))
+    answer = invoke(standin, path, headers=headers, **body).json()
+    (options,) = standin.seen
+    assert (options.use_doc_orientation_classify, options.reading_order) == (True, True)
+    assert (answer["page_angles"], answer["text"]) == ([270], "文字")
+
+
+def test_an_option_in_the_attributes_that_is_none_is_named() -> None:
+    headers = {"X-Amzn-SageMaker-Custom-Attributes": "reading_order=perhaps"}
+    answer = invoke(StandIn(), json={"image": BASE64}, headers=headers)
+    assert answer.status_code == 400
+    assert "reading_order" in answer.json()["error"]
+
+
+def test_the_pages_of_a_pdf_tell_their_angles_and_make_one_text() -> None:
+    standin = StandIn(page=replace(PAGE, angle=180, text="文字"), pictures=[page_image(1), page_image(2)])
+    pdf = base64.b64encode(PDF).decode()
+    body = {"image": pdf, "use_doc_orientation_classify": True, "reading_order": True}
+    answer = invoke(standin, json=body).json()
+    assert (answer["page_angles"], answer["text"]) == ([180, 180], "文字\n\n文字")
+
+
 def test_attributes_and_inference_ids_go_back_and_the_variant_is_told() -> None:
     headers = {"X-Amzn-SageMaker-Custom-Attributes": "trace=7", "X-Amzn-SageMaker-Inference-Id": "order-1"}
     for path in PATHS:

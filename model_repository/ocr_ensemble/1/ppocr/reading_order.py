@@ -39,11 +39,15 @@ _SAME_ROW = 0.35  # between the middles of two lines of a row, where they come n
 _HALF_OFF = 0.75  # between the middles of rows that are one, since one of its cells has two lines
 _OVERLAP = 0.8  # by which boxes that stand beside each other overlap at most: they are detected with a margin
 _SAME_SIZE = 2.5  # ratio of heights up to which two lines can be a row
-_WORD_GAP = 1.0  # up to it, pieces of a row are of one column
+_WORD_GAP = 0.6  # up to it, pieces of a row are of one column
 _COLUMN = 6.0  # the least width of a column of running text
-_FULL = 0.8  # of the column's width: a line that fills it
+_FULL = 0.8  # of the way to what is on its right: a line that fills its column
+_MOSTLY = 0.55  # of the lines of running text fill their column; the others end paragraphs
 _LEADING = 2.5  # the most from line to line of running text
 _FEW = 4  # fewer lines than these are no column
+_ALIGNED = 0.25  # between the beginnings of two lines that begin alike
+_FIRST_LINE = 0.6  # from the top of a high box to where the middle of its first line would be, at most
+_APART = 2.5  # between the middles of a running header and of the text below
 _MOST_CANDIDATES = 48
 
 
@@ -82,10 +86,15 @@ def layout(quads: npt.NDArray[np.floating[Any]], turns: Sequence[int]) -> Layout
 def _joined(pieces: Sequence[str]) -> str:
     text = ""
     for piece in pieces:
-        if text and piece and not (is_ideograph(text[-1]) and is_ideograph(piece[0])):
+        if text and piece and not (_is_unspaced(text[-1]) and _is_unspaced(piece[0])):
             text += " "
         text += piece
     return text
+
+
+def _is_unspaced(character: str) -> bool:
+    """Whether a character is of a script that sets no spaces: Korean does."""
+    return is_ideograph(character) and not "\uac00" <= character <= "\ud7af"
 
 
 def _blocks(quads: _Floats, turns: _Places) -> list[Block]:
@@ -235,7 +244,10 @@ class _Page:
     def _bands(self, chains: list[_Places]) -> list[_Places]:
         """Chains of boxes that are one row, from left to right: cells of which one has two lines stand half a line off
         each other. The lines of a cell follow each other."""
-        chains = sorted(chains, key=lambda chain: float(self._middle[chain].mean()))
+        # What is much higher than its neighbours is read with the first of them.
+        em = np.median(self._height[np.concatenate(chains)])
+        line = np.minimum(self._middle, self._middle - self._height / 2 + _FIRST_LINE * em)
+        chains = sorted(chains, key=lambda chain: float(line[chain].mean()))
         bands: list[list[_Places]] = []
         for chain in chains:
             if bands and self._one_row(bands[-1][-1], chain):
@@ -258,14 +270,19 @@ class _Page:
         cell = np.concatenate([[0], np.cumsum(self._left[boxes[1:]] >= reach[:-1])])
         return boxes[np.lexsort((self._middle[boxes], cell))]
 
+    def _mask(self, region: _Places) -> npt.NDArray[np.bool_]:
+        """Of every box whether it is in a region; what comes last is of -1, no box."""
+        mask = np.zeros(len(self._left) + 1, bool)
+        mask[region] = True
+        return mask
+
     def _chains(self, region: _Places, most_gap: float) -> list[_Places]:
         """The boxes of a region that follow each other in a row, with gaps up to so many heights."""
-        inside = np.zeros(len(self._left), bool)
-        inside[region] = True
-        after = self._after
-        linked = (after >= 0) & inside & inside[after]
+        mask, after = self._mask(region), self._after
+        inside = mask[:-1]
+        linked = inside & mask[after]
         linked &= self._left[after] - self._right <= most_gap * np.minimum(self._height, self._height[after])
-        heads = inside.copy()
+        heads = mask.copy()
         heads[after[linked]] = False
         chains = []
         for head in np.flatnonzero(heads):
@@ -278,22 +295,53 @@ class _Page:
     def _gutter(self, region: _Places) -> tuple[_Places, _Places, _Places, _Places] | None:
         """What is above, left of, right of and below the tallest gutter; None where there is none."""
         em = float(np.median(self._height[region]))
-        inside = np.zeros(len(self._left), bool)
-        inside[region] = True
         beside = self._beside[region]
-        paired = (beside >= 0) & inside[beside]
+        paired = self._mask(region)[beside]
         ends, starts = self._right[region[paired]], self._left[beside[paired]]
         wide = starts - ends > _LEAST_GUTTER * em
         ends, starts = ends[wide], starts[wide]
-        places = np.concatenate([(ends + starts) / 2, starts - _LEAST_GUTTER * em / 2])
-        values, counts = np.unique(np.round(places / em * 4), return_counts=True)
-        found = []
-        for value in values[np.argsort(-counts, kind="stable")][:_MOST_CANDIDATES]:
-            found += self._strips(region, value * em / 4, em)
+        found = [parts for x in self._candidates(ends, starts, em) for parts in self._strips(region, x, em)]
         for parts in sorted(found, key=lambda parts: -len(parts[1]) - len(parts[2])):
             if self._parts_columns(parts[1], parts[2], em):
-                return parts
+                return self._without_margins(parts, em)
         return None
+
+    def _without_margins(
+        self, parts: tuple[_Places, _Places, _Places, _Places], em: float
+    ) -> tuple[_Places, _Places, _Places, _Places]:
+        """Lines that stand apart at the ends of a gutter, on both sides of it, are no part of the columns: a page's
+        header, or its footer."""
+        above, west, east, below = parts
+        both = np.concatenate([west, east])
+        both = both[np.argsort(self._middle[both], kind="stable")]
+        steps = np.flatnonzero(np.diff(self._middle[both]) > _APART * em) + 1
+        margins = (
+            [
+                part if np.isin(part, west).sum() == 1 and np.isin(part, east).sum() == 1 else part[:0]
+                for part in (both[: steps[0]], both[steps[-1] :])
+            ]
+            if len(steps)
+            else [both[:0], both[:0]]
+        )
+        aside = np.concatenate(margins)
+        return (
+            np.concatenate([above, margins[0]]),
+            west[~np.isin(west, aside)],
+            east[~np.isin(east, aside)],
+            np.concatenate([margins[1], below]),
+        )
+
+    def _candidates(self, ends: _Floats, starts: _Floats, em: float) -> list[float]:
+        """Where gutters may be, by the gaps between boxes, the likeliest first: beside what many lines begin or end at,
+        and in the middle of gaps."""
+        half = _LEAST_GUTTER * em / 2
+        found: list[tuple[int, float]] = []
+        for places, pick, shift in ((starts, min, -half), (ends, max, half), ((starts + ends) / 2, np.median, 0.0)):
+            level = np.sort(places)
+            groups = np.split(level, np.flatnonzero(np.diff(level) > _ALIGNED * em) + 1)
+            found += [(len(group), float(pick(group)) + shift) for group in groups if len(group)]
+        found.sort(key=lambda candidate: -candidate[0])
+        return [x for _, x in found[:_MOST_CANDIDATES]]
 
     def _strips(self, region: _Places, x: float, em: float) -> list[tuple[_Places, _Places, _Places, _Places]]:
         """The regions around each white strip at x that runs between two boxes that cross it."""
@@ -314,15 +362,20 @@ class _Page:
 
     def _parts_columns(self, west: _Places, east: _Places, em: float) -> bool:
         """Whether a strip parts columns of text, and not the cells of a table or a receipt."""
-        last = [chain for chain in self._chains(west, _WORD_GAP) if self._after[chain[-1]] not in west]
-        first = [chain for chain in self._chains(east, _WORD_GAP) if self._before[chain[0]] not in east]
+        in_west, in_east = self._mask(west), self._mask(east)
+        last = [chain for chain in self._chains(west, _WORD_GAP) if not in_west[self._after[chain[-1]]]]
+        first = [chain for chain in self._chains(east, _WORD_GAP) if not in_east[self._before[chain[0]]]]
         return self._is_running(last, em) and self._is_running(first, em)
 
     def _is_running(self, chains: list[_Places], em: float) -> bool:
-        """Whether lines, pieces of rows, stand close and mostly fill their column."""
+        """Whether lines, made of pieces of rows, stand close and mostly reach to what is on their right."""
         if len(chains) < _FEW:
             return False
-        widths = np.array([self._right[chain[-1]] - self._left[chain[0]] for chain in chains])
-        column = np.quantile(widths, 0.8)
-        leading = np.ptp([self._middle[chain[0]] for chain in chains]) / (len(chains) - 1)
-        return bool(column >= _COLUMN * em and leading <= _LEADING * em and np.mean(widths >= _FULL * column) >= 0.55)
+        heads, tails = (np.array([chain[end] for chain in chains]) for end in (0, -1))
+        width = self._right[tails] - self._left[heads]
+        ends = self._right[tails]
+        beside = np.where(self._beside[tails] >= 0, self._left[self._beside[tails]], np.inf)
+        reach = np.minimum(beside, np.maximum(ends, np.quantile(ends, 0.8)))
+        full = width >= _FULL * (reach - self._left[heads])
+        leading = np.ptp(self._middle[heads]) / (len(chains) - 1)
+        return bool(np.median(width) >= _COLUMN * em and leading <= _LEADING * em and full.mean() >= _MOSTLY)
