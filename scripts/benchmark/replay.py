@@ -28,7 +28,12 @@ from scripts.launch.layout import wish
 from scripts.launch.server import ROOT, TUNED
 
 _REPOSITORY = ROOT / "model_repository"
-_OUTPUTS = {"det_onnx": ["probability"], "cls_onnx": ["probability"], "rec_onnx": ["index", "score"]}
+_OUTPUTS = {
+    "doc_onnx": ["probability"],
+    "det_onnx": ["probability"],
+    "cls_onnx": ["probability"],
+    "rec_onnx": ["index", "score"],
+}
 
 Feed = dict[str, npt.NDArray[Any]]
 
@@ -48,6 +53,10 @@ class Recorder:
     def run(self, model: str, feed: Feed) -> Feed:
         """Make a call."""
         return self._sessions[model].run(_OUTPUTS[model], feed)
+
+    async def classify_page(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """See pipeline.Networks."""
+        return self._recorded("doc_onnx", {"image": image})["probability"]
 
     async def detect(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See pipeline.Networks."""

@@ -151,4 +151,5 @@ PROFILES = (
 
 def wheels() -> tuple[Wheel, ...]:
     """All that anything here is taken from."""
-    return tuple(dict.fromkeys(network.file.wheel for profile in PROFILES for network in profile.networks))
+    profiles = (network for profile in PROFILES for network in profile.networks)
+    return tuple(dict.fromkeys(network.file.wheel for network in (*profiles, *SHARED)))

@@ -16,7 +16,7 @@ from scripts.launch import ports, server, triton
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 SCRIPTS = [path for path in sorted(DEPLOY.iterdir()) if path.is_file() and path.read_text().startswith("#!")]
-NETWORKS = ("det_onnx", "cls_onnx", "rec_onnx")
+NETWORKS = ("doc_onnx", "det_onnx", "cls_onnx", "rec_onnx")
 
 
 def command(*words: object) -> "subprocess.CompletedProcess[str]":

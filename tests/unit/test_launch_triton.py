@@ -78,7 +78,7 @@ def test_the_ocr_models_are_loaded_where_there_is_what_runs_networks(tmp_path: P
     triton = Installation(Path("tritonserver"), tmp_path, {}, "cuda")
     assert models(triton) == []
     (tmp_path / "onnxruntime").mkdir()
-    assert {*models(triton)} == {"det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble"}
+    assert {*models(triton)} == {"doc_onnx", "det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble"}
 
 
 def test_the_log_keeps_everything_and_passes_on_what_matters(tmp_path: Path) -> None:
