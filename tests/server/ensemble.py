@@ -23,6 +23,8 @@ class Reading:
     box_scores: np.ndarray
     angles: list[int]
     words: list[Any]
+    text: str
+    page_angle: int
     size: tuple[int, int]
     more_frames: bool
     times: dict[str, float]
@@ -46,6 +48,8 @@ def read(client: Any, picture: bytes, **options: bool | int | float | str) -> Re
         box_scores=answer.as_numpy("box_scores"),
         angles=answer.as_numpy("angles").tolist(),
         words=[json.loads(words) if words else [] for words in answer.as_numpy("words")],
+        text=answer.as_numpy("text")[0].decode(),
+        page_angle=int(answer.as_numpy("page_angle")[0]),
         size=tuple(answer.as_numpy("size").tolist()),
         more_frames=bool(answer.as_numpy("more_frames")[0]),
         times=json.loads(answer.as_numpy("times")[0]),
