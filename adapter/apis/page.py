@@ -16,7 +16,7 @@ from adapter.errors import InvalidRequestError, ModelUnavailableError, ServiceEr
 from adapter.internvl.reader import LastPassage, Passage
 from adapter.labels import Label, TextLayer
 from adapter.pictures import picture_size
-from adapter.recognizer import Page, Quad, RecognitionOptions
+from adapter.recognizer import Angle, Page, Quad, RecognitionOptions
 from adapter.settings import Settings
 from adapter.sources import FileLimit, from_upload
 
@@ -57,6 +57,10 @@ class ReadForm(_Model):
     """A picture or a PDF."""
     profile: str | None = None
     """The weights to read with; the server's default where none are named."""
+    use_doc_orientation_classify: bool = False
+    """Set a page upright that lies on its side or its head, and tell its `page_angle`."""
+    reading_order: bool = False
+    """Give the lines as a person reads them, column by column, and the page's whole `text`."""
     use_cls: bool = True
     """Turn lines that stand on their heads."""
     text_score: Threshold | None = None
@@ -71,6 +75,8 @@ class ReadForm(_Model):
     def recognition(self, settings: Settings) -> RecognitionOptions:
         return RecognitionOptions(
             profile=self.profile,
+            use_doc_orientation_classify=self.use_doc_orientation_classify,
+            reading_order=self.reading_order,
             use_cls=self.use_cls,
             text_score=settings.text_score if self.text_score is None else self.text_score,
             box_thresh=settings.box_thresh if self.box_thresh is None else self.box_thresh,
@@ -103,6 +109,10 @@ class ReadPage(_Model):
     profile: str
     """The weights that read it."""
     seconds: float
+    page_angle: Angle | None = None
+    """By how many degrees the page is turned clockwise; with `use_doc_orientation_classify` only."""
+    text: str | None = None
+    """With `reading_order` only: rows are lines, blocks stand apart by an empty line."""
     more_frames: Literal[True] | None = None
     """The file holds further pictures, of which only the first was read."""
     picture: str | None = None
@@ -230,7 +240,7 @@ async def _picture_entries(
     yield Start(type="image", pages=1)
     page = await services.recognizer.read(file, options)
     shown = await _jpeg(services, file) if pictures and size.format not in _SHOWN_BY_BROWSERS else None
-    yield _read_page(1, page, shown)
+    yield _read_page(1, page, options, shown)
 
 
 async def _pdf_entries(
@@ -240,14 +250,14 @@ async def _pdf_entries(
         yield Start(type="pdf", pages=document.page_count)
         async for read in document.pages:
             shown = await _jpeg(services, read.picture.encoded) if pictures else None
-            yield _read_page(read.picture.page, read.page, shown)
+            yield _read_page(read.picture.page, read.page, options, shown)
 
 
 async def _jpeg(services: Services, picture: bytes) -> str:
     return base64.b64encode(await services.draughtsman.jpeg(picture)).decode()
 
 
-def _read_page(number: int, page: Page, picture: str | None) -> ReadPage:
+def _read_page(number: int, page: Page, options: RecognitionOptions, picture: str | None) -> ReadPage:
     return ReadPage(
         page=number,
         width=page.width,
@@ -255,6 +265,8 @@ def _read_page(number: int, page: Page, picture: str | None) -> ReadPage:
         lines=[ReadLine(text=line.text, confidence=line.score, bbox=line.quad) for line in page.lines],
         profile=page.profile,
         seconds=round(sum(page.times.values()), 4),
+        page_angle=page.angle if options.use_doc_orientation_classify else None,
+        text=page.text if options.reading_order else None,
         more_frames=page.more_frames or None,
         picture=picture,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pymupdf
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -36,11 +37,16 @@ def page(browser: Browser, triton: Launched) -> Iterator[Page]:
         yield page
 
 
+def uploaded(triton: Launched, **form: str) -> dict[str, Any]:
+    """What `/upload` reads off the example, in the order of reading, as the page asks for it."""
+    files, data = {"file": EXAMPLE.read_bytes()}, {"reading_order": "true", **form}
+    return dict(httpx.post(f"{triton.adapter_url}/upload", files=files, data=data, timeout=PATIENCE / 1000).json())
+
+
 @pytest.fixture(scope="module")
 def read_by_upload(triton: Launched) -> list[str]:
-    """The example's lines as `/upload` reads them."""
-    answer = httpx.post(f"{triton.adapter_url}/upload", files={"file": EXAMPLE.read_bytes()}, timeout=60)
-    return [line["text"] for line in answer.json()["results"]]
+    """The example's lines."""
+    return [line["text"] for line in uploaded(triton)["results"]]
 
 
 def choose(page: Page, file: Path | bytes, name: str = "file.png", kind: str = "image/png") -> None:
@@ -99,7 +105,7 @@ def test_quads_lie_over_the_text_that_they_hold(page: Page, triton: Launched) ->
     expect(quads(page).first).to_be_visible()
     picture, first = page.locator("#stage img").bounding_box(), quads(page).first.bounding_box()
     assert picture and first
-    answer = httpx.post(f"{triton.adapter_url}/upload", files={"file": EXAMPLE.read_bytes()}, timeout=60).json()
+    answer = uploaded(triton)
     scale = picture["width"] / answer["image_size"]["width"]
     x, y = answer["results"][0]["bbox"][0]
     assert (first["x"] - picture["x"], first["y"] - picture["y"]) == pytest.approx((x * scale, y * scale), abs=3)
@@ -142,14 +148,9 @@ def test_two_profiles_are_compared_side_by_side(page: Page, triton: Launched) ->
     expect(heads.nth(1)).to_contain_text("PP-OCRv4_mobile")
     expect(heads.nth(0)).to_contain_text("PP-OCRv6_small")
     for side, profile in enumerate(("PP-OCRv6_small", "PP-OCRv4_mobile")):
-        answer = httpx.post(
-            f"{triton.adapter_url}/upload",
-            files={"file": EXAMPLE.read_bytes()},
-            data={"profile": profile},
-            timeout=60,
-        )
         column = page.locator(f".comparison td:nth-child({side + 1}) .line-text").all_inner_texts()
-        assert column == [line["text"] for line in answer.json()["results"]]
+        # Pairs stand in the order of the first.
+        assert sorted(column) == sorted(line["text"] for line in uploaded(triton, profile=profile)["results"])
     page.locator(".comparison td.line").nth(1).hover()
     # The line, and its partner.
     expect(page.locator("#stage polygon.is-pointed")).to_have_count(2)
@@ -166,6 +167,25 @@ def test_the_options_change_what_is_read(page: Page, read_by_upload: list[str]) 
     expect(lines(page)).to_have_count(len(read_by_upload))
 
 
+def test_a_page_on_its_side_is_set_upright_where_that_is_asked_for(page: Page) -> None:
+    image = pages.draw((*pages.ENGLISH, *pages.CHINESE) * 4)
+    turned = pages.encode(np.ascontiguousarray(np.rot90(image, -1)))
+    choose(page, turned)
+    expect(page.locator("#status")).to_contain_text("on 1 page.")
+    lying = page.locator(".sheet").bounding_box()
+    page.locator("#more summary").click()
+    page.get_by_label("Set pages upright that lie on their side or head").check()
+    expect(lines(page).first).to_contain_text(pages.ENGLISH[0])
+    upright = page.locator(".sheet").bounding_box()
+    assert lying and upright
+    assert (lying["width"] > lying["height"]) is not (upright["width"] > upright["height"])
+    picture, first = page.locator("#stage img").bounding_box(), quads(page).first.bounding_box()
+    assert picture and first
+    # At the top, and level.
+    assert first["y"] - picture["y"] < 0.1 * picture["height"]
+    assert first["width"] > 3 * first["height"]
+
+
 def test_text_json_and_a_searchable_pdf_are_taken_away(
     browser: Browser, triton: Launched, read_by_upload: list[str], tmp_path: Path
 ) -> None:
@@ -175,7 +195,7 @@ def test_text_json_and_a_searchable_pdf_are_taken_away(
         expect(lines(page)).to_have_count(len(read_by_upload))
         page.get_by_role("button", name="Copy").click()
         expect(page.locator("#status")).to_have_text("Copied.")
-        assert page.evaluate("navigator.clipboard.readText()") == "\n".join(read_by_upload)
+        assert page.evaluate("navigator.clipboard.readText()") == uploaded(triton)["text"]
         with page.expect_download() as download:
             page.get_by_role("button", name="Download JSON").click()
         assert download.value.suggested_filename == "example.json"

@@ -48,6 +48,15 @@ def test_the_options_reach_the_reading() -> None:
     assert (seen.profile, seen.use_cls, seen.text_score, seen.unclip_ratio) == ("P", False, 0.25, 2.0)
 
 
+def test_turned_pages_and_the_order_of_reading_are_told_where_they_are_asked_for() -> None:
+    standin = StandIn(page=replace(PAGE, angle=90, text="文字"))
+    plain = lines(read(standin, blank().data))[1]
+    assert not {"page_angle", "text"} & plain.keys()
+    asked = lines(read(standin, blank().data, use_doc_orientation_classify="true", reading_order="true"))[1]
+    assert (asked["page_angle"], asked["text"]) == (90, "文字")
+    assert (standin.seen[1].use_doc_orientation_classify, standin.seen[1].reading_order) == (True, True)
+
+
 def test_further_frames_are_told_of() -> None:
     assert lines(read(StandIn(page=replace(PAGE, more_frames=True)), blank().data))[1]["more_frames"] is True
 
