@@ -50,7 +50,7 @@ def test_the_answer_has_the_documented_form(prefix: str, path: str) -> None:
     }
 
 
-PAGE_OPTIONS = {"use_doc_orientation_classify": True, "reading_order": True}
+PAGE_OPTIONS: dict[str, Any] = {"use_doc_orientation_classify": True, "reading_order": True}
 
 
 @pytest.mark.parametrize("path", ["/v1/ocr", "/upload", "/upload_pdf"])
