@@ -52,6 +52,7 @@ def test_the_files_are_those_that_are_checked_here_or_by_deploy_check() -> None:
         "build",
         "check",
         "compose.yaml",
+        "faults.md",
         "monitoring/dashboards.yml",
         "monitoring/grafana.yml",
         "monitoring/ocr.json",

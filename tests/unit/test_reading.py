@@ -45,6 +45,8 @@ class SlowTriton:
             "words": [],
             "size": [width, 1],
             "more_frames": [False],
+            "page_angle": [0],
+            "text": [b""],
             "times": [b"{}"],
             "profile_used": [b"p"],
         }
