@@ -36,6 +36,7 @@ def labels(triton: Launched) -> dict[str, set[str]]:
 def selectors(node: Any, by: frozenset[str] = frozenset()) -> Iterator[tuple[str, frozenset[str]]]:
     """The metrics that an expression names, each with the labels that it is to have."""
     if isinstance(node, promql_parser.VectorSelector):
+        assert node.name, "a selector of this dashboard names its metric"
         yield node.name, by | {matcher.name for matcher in node.matchers.matchers}
         return
     if isinstance(node, promql_parser.AggregateExpr) and node.modifier:
