@@ -25,6 +25,8 @@ def test_every_option_arrives_as_it_was_given(adapter: Any) -> None:
         "text_score": "0.25",
         "box_thresh": "0.4",
         "unclip_ratio": "2",
+        "use_doc_orientation_classify": "true",
+        "reading_order": "true",
     }
     expected = {
         "profile": "PP-OCRv5_mobile",
@@ -35,12 +37,22 @@ def test_every_option_arrives_as_it_was_given(adapter: Any) -> None:
         "text_score": 0.25,
         "box_thresh": 0.4,
         "unclip_ratio": 2.0,
+        "use_doc_orientation_classify": True,
+        "reading_order": True,
     }
     assert seen(adapter.upload({}, form))["options"] == expected
 
 
 def test_what_is_not_given_has_the_documents_default_or_is_left_to_the_profile(adapter: Any) -> None:
-    expected = {"use_det": True, "use_cls": True, "use_rec": True, "return_word_box": False, "text_score": 0.5}
+    expected = {
+        "use_det": True,
+        "use_cls": True,
+        "use_rec": True,
+        "return_word_box": False,
+        "text_score": 0.5,
+        "use_doc_orientation_classify": False,
+        "reading_order": False,
+    }
     assert seen(adapter.upload({}))["options"] == expected
 
 

@@ -49,6 +49,8 @@ def _outputs(text: dict[str, Any]) -> list[Any]:
         "words": np.array([json.dumps([word] if text["options"].get("return_word_box") else []).encode()], np.object_),
         "size": np.array([640, 480], np.int32),
         "more_frames": np.array([True]),
+        "page_angle": np.array([0], np.int32),
+        "text": np.array([b""], np.object_),
         "times": np.array([b'{"total": 0.1}'], np.object_),
         "profile_used": np.array([b"PP-OCRv4_mobile"], np.object_),
     }
