@@ -175,10 +175,15 @@ def test_a_page_on_its_side_is_set_upright_where_that_is_asked_for(page: Page) -
     lying = page.locator(".sheet").bounding_box()
     page.locator("#more summary").click()
     page.get_by_label("Set pages upright that lie on their side or head").check()
+    assert lying
+    page.wait_for_function(
+        """wide => {
+            const sheet = document.querySelector(".sheet").getBoundingClientRect();
+            return (sheet.width > sheet.height) !== wide;
+        }""",
+        arg=lying["width"] > lying["height"],
+    )
     expect(lines(page).first).to_contain_text(pages.ENGLISH[0])
-    upright = page.locator(".sheet").bounding_box()
-    assert lying and upright
-    assert (lying["width"] > lying["height"]) is not (upright["width"] > upright["height"])
     picture, first = page.locator("#stage img").bounding_box(), quads(page).first.bounding_box()
     assert picture and first
     # At the top, and level.
