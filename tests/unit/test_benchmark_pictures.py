@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pymupdf
 import pytest
 from PIL import Image
 
@@ -116,7 +117,6 @@ def test_a_page_is_scaled_to_megapixels() -> None:
 
 
 def test_a_pdf_has_as_many_pages_as_it_was_asked_for() -> None:
-    pymupdf = pytest.importorskip("pymupdf")
     texts = [page.get_text() for page in pymupdf.open(stream=pdf(3))]
     assert len(set(texts)) == 3
     assert all(len(text.splitlines()) == 12 for text in texts)
