@@ -117,6 +117,7 @@ def test_a_page_is_scaled_to_megapixels() -> None:
 
 
 def test_a_pdf_has_as_many_pages_as_it_was_asked_for() -> None:
-    texts = [page.get_text() for page in pymupdf.open(stream=pdf(3))]
+    document = pymupdf.open(stream=pdf(3))
+    texts = [document[number].get_text() for number in range(document.page_count)]
     assert len(set(texts)) == 3
     assert all(len(text.splitlines()) == 12 for text in texts)
