@@ -9,11 +9,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 import pytest
 import uvicorn
 from starlette.responses import PlainTextResponse
 
+from adapter import connections
 from adapter.connections import Connection, give_up_unread, most_connections
 
 HEAD_TIMEOUT = 0.3
@@ -21,10 +23,11 @@ HEAD = b"GET / HTTP/1.1\r\nHost: server\r\n"
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(**settings: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     config = uvicorn.Config(
         PlainTextResponse("here"),
-        log_level="error",
+        log_level="critical",
+        **settings,
         http=partial(Connection, head_timeout=HEAD_TIMEOUT),  # type: ignore[arg-type]
     )
     server = uvicorn.Server(config)
@@ -68,6 +71,63 @@ def test_the_next_request_of_a_connection_has_as_little_time_for_its_head() -> N
     answer, seconds = asyncio.run(say())
     assert answer.startswith(b"HTTP/1.1 200")
     assert seconds < 9
+
+
+LARGE = b"POST / HTTP/1.1\r\nHost: server\r\nContent-Length: 50000000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [({}, b"200 OK"), ({"limit_concurrency": 1}, b"503 Service Unavailable")],
+    ids=["app", "full"],
+)
+def test_an_answer_before_the_end_of_a_request_is_read_by_a_client_that_sends_on(
+    settings: dict[str, Any], status: bytes
+) -> None:
+    async def say() -> bytes:
+        async with connected(**settings) as (reader, writer):
+            writer.write(LARGE)
+            for _ in range(50):
+                writer.write(bytes(100_000))
+                await writer.drain()
+            return await asyncio.wait_for(reader.read(), 10)
+
+    head, body = asyncio.run(say()).lower().split(b"\r\n\r\n")
+    assert head.startswith(b"http/1.1 " + status.lower())
+    assert b"connection: close" in head
+    assert body in {b"here", b"service unavailable"}
+
+
+def test_a_client_that_sends_on_and_on_after_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_LINGER", 0.3)
+
+    async def say() -> float:
+        async with connected() as (reader, writer):
+            writer.write(LARGE)
+            await reader.read()
+            began = time.monotonic()
+            with pytest.raises(ConnectionError):
+                while time.monotonic() - began < 10:
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+            return time.monotonic() - began
+
+    assert 0.1 < asyncio.run(say()) < 9
+
+
+def test_a_request_that_came_whole_leaves_its_connection_open() -> None:
+    async def say() -> list[bytes]:
+        async with connected() as (reader, writer):
+            answers = []
+            for _ in range(2):
+                writer.write(b"POST / HTTP/1.1\r\nHost: server\r\nContent-Length: 4\r\n\r\nbody")
+                answers.append(await reader.readuntil(b"here"))
+            return answers
+
+    for answer in asyncio.run(say()):
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" not in answer.lower()
 
 
 def test_what_is_not_read_is_given_up_on_every_connection() -> None:
