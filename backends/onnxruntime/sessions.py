@@ -58,6 +58,10 @@ class ConfigurationError(Exception):
     """The configuration asks for what cannot be; the message names it."""
 
 
+class NetworkError(Exception):
+    """A file is no network that ONNX Runtime can load; the message names it."""
+
+
 @dataclass(frozen=True)
 class Provider:
     """An execution provider by ONNX Runtime's name, with its own options."""
@@ -150,6 +154,9 @@ class Session:
         Args:
             wanted: the session to open.
             warn: is told each provider that is wanted and cannot be had, and why.
+
+        Raises:
+            NetworkError: not even the CPU provider can load it.
         """
         self._wanted = wanted
         self._options = _session_options(wanted)
@@ -188,13 +195,14 @@ class Session:
         """The session and the providers it has; where theirs cannot be opened, on the CPU."""
         installed = ort.get_available_providers()
         usable = [provider for provider in self._wanted.providers if provider.name in installed]
-        try:
-            session = self._load(usable)
-        except Exception as error:
-            if not usable:
-                raise
-            warn(f"{', '.join(provider.name for provider in usable)} cannot be used: {error}")
-            session = self._load([])
+        if usable:
+            try:
+                session = self._load(usable)
+            except Exception as error:
+                session = self._load_on_cpu()
+                warn(f"{', '.join(provider.name for provider in usable)} cannot be used: {error}")
+        else:
+            session = self._load_on_cpu()
         # ONNX Runtime drops a provider that it cannot create, and says so on its standard error only.
         obtained = session.get_providers()
         for provider in self._wanted.providers:
@@ -202,6 +210,14 @@ class Session:
                 reason = "could not be started" if provider.name in installed else "is not installed"
                 warn(f"{provider.name} is configured but {reason}; {obtained[0]} takes its place")
         return [provider for provider in usable if provider.name in obtained], session
+
+    def _load_on_cpu(self) -> ort.InferenceSession:
+        try:
+            return self._load([])
+        except Exception as error:
+            # Where it really lies, not where Triton has been shown it.
+            file, reason = Path(self._wanted.model).resolve(), " ".join(str(error).split())
+            raise NetworkError(f"{file} cannot be loaded; scripts/fetch replaces a damaged file: {reason}") from error
 
     def _load(self, providers: Iterable[Provider]) -> ort.InferenceSession:
         named = [(provider.name, dict(provider.options)) for provider in providers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from scripts.chaos.account import Outcome
@@ -10,6 +11,8 @@ from scripts.chaos.soak import Soak
 from scripts.chaos.trials import Result
 
 _MIB = 1 << 20
+# Characters of what went wrong; what a server has printed can be pages.
+_LINE = 240
 
 
 def table(results: Iterable[Result]) -> str:
@@ -21,7 +24,7 @@ def table(results: Iterable[Result]) -> str:
 def trial(result: Result) -> str:
     """The row of one trial."""
     recovered = "–" if result.recovered is None else f"{result.recovered:.1f} s" if result.recovered else "never away"
-    remark = "; ".join([*map(str.upper, result.problems), *([result.note] if result.note else [])])
+    remark = "; ".join([*map(_broken, result.problems), *([_line(result.note)] if result.note else [])])
     counts = [result.tally.counts[outcome] for outcome in Outcome]
     return _row([result.title, result.tally.sent, *counts, f"{result.tally.slowest:.1f} s", recovered, remark])
 
@@ -49,8 +52,8 @@ def soak(result: Soak) -> str:
         f"{result.tally.slowest:.1f} s.",
         f"Regions of shared memory: {result.early.regions} after a sixth, {result.late.regions} at the end. "
         f"Temporary files at the end: {len(result.late.files)}. Left behind: {len(result.left)}.",
-        *(f"NOT AS PROMISED: {problem}" for problem in result.problems),
-        *(f"{count}x {what}" for what, count in result.failures.items()),
+        *map(_broken, result.problems),
+        *(f"{count}x {_line(what)}" for what, count in result.failures.items()),
     ]
     return "\n".join([*_head(names), *rows, "", *lines])
 
@@ -63,9 +66,18 @@ def fuzz(result: Fuzz) -> str:
         [
             f"{result.minutes:g} minutes, {result.sent} files, seed {result.seed}: {statuses}; the slowest answer took "
             f"{result.slowest:.1f} s. Memory in MiB: {grown}.",
-            *(f"NOT AS PROMISED: {find.call} {find.file}: {find.what}" for find in result.finds),
+            *(_broken(f"{find.call} {find.file}: {find.what}") for find in result.finds),
         ]
     )
+
+
+def _broken(problem: str) -> str:
+    return f"NOT AS PROMISED: {_line(problem)}"
+
+
+def _line(text: str) -> str:
+    """On one line, and no longer than that of a table can be."""
+    return textwrap.shorten(text, _LINE, placeholder=" …")
 
 
 def _head(names: Sequence[str]) -> list[str]:

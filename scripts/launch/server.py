@@ -181,6 +181,7 @@ def _triton(
         stop_timeout=_TRITON_STOP_TIMEOUT,
         drained=lambda: log.drained,
         ailment=triton.StubWatch(),
+        refusal=lambda: log.refusal,
         clean_up=run.remove_shared_memory,
         output=log,
     )

@@ -62,6 +62,7 @@ class Service:
         drained: asked meanwhile; whether it has no more work in hand, so that SIGKILL need not wait.
         ailment: asked twice a second with the process id; what is wrong when the process must be replaced although
             it lives, else None.
+        refusal: asked when it has ended before it was ready; what it has said that keeps it from starting, if anything.
         clean_up: called whenever the process and all its descendants have ended.
         output: takes each line of what the process prints (without the line's end); None leaves the terminal to it.
         descriptors: what the process inherits under the same numbers, beside the standard three.
@@ -73,6 +74,7 @@ class Service:
     stop_timeout: float
     drained: Callable[[], bool] = lambda: False
     ailment: Callable[[int], str | None] = lambda pid: None
+    refusal: Callable[[], str | None] = lambda: None
     clean_up: Callable[[], None] = lambda: None
     output: Callable[[str], None] | None = None
     descriptors: Sequence[int] = ()
@@ -89,8 +91,9 @@ async def keep_running(service: Service, started: Callable[[], bool], say: Calla
 
     Args:
         service: what to run.
-        started: whether the whole server has been ready once. Before that an exit is final: it would happen again. A
-            crash is not: Triton has been seen to abort, if rarely, while it loads models on a busy machine.
+        started: whether the whole server has been ready once. Before that an exit is final, and so is what comes after
+            a refusal: it would happen again. A crash is not: Triton has been seen to abort, if rarely, while it loads
+            models on a busy machine.
         say: takes the messages.
 
     Raises:
@@ -101,6 +104,8 @@ async def keep_running(service: Service, started: Callable[[], bool], say: Calla
         end = await _run_once(service)
         reason = end.reason
         if not started():
+            if refusal := service.refusal():
+                raise GaveUp(f"{service.name} cannot start: {refusal}")
             reason += " while starting"
             if not end.by_signal:
                 raise GaveUp(f"{service.name} {reason}")

@@ -42,11 +42,16 @@ _LIBRARIES = _PACKAGES / "nvidia_pytriton.libs"
 
 
 # Information (severity I), the tables that follow some of it, the acknowledgement of a signal, and complaints of every
-# start without a GPU, and of every model that is loaded with a configuration of its own.
+# start without a GPU, and of every model that is loaded with a configuration of its own. Of a model that cannot be
+# loaded: what is said of each instance before it is said of the model, and where in its code an exception was raised.
 _ROUTINE = re.compile(
-    r"I\d{4} |[+|]|Signal |.*CudaDriverHelper has not been initialized|.*Failed to set config modification time"
+    r"I\d{4} |[+|]|Signal |.*CudaDriverHelper has not been initialized|.*Failed to set config modification time|"
+    r".*ERROR: Failed to create instance|At:$|  .+\(\d+\): \S+$|;$"
 )
+# The same within a line.
+_WHERE = re.compile(r"\\n\\nAt:\\n.*(?=\"$)")
 _DRAINED = "All models are stopped, unloading models"
+_REFUSAL = "error: creating server: "
 
 
 class TritonError(Exception):
@@ -200,6 +205,7 @@ class ServerLog:
     Attributes:
         drained: whether the server has been told to stop and has answered every request. What it does from then on,
             unloading its models one Python stub a second, need not be waited for.
+        refusal: why the server cannot start, where it has said so. It may crash after that.
     """
 
     _BYTES = 10 << 20
@@ -209,13 +215,16 @@ class ServerLog:
         self._file = logging.handlers.RotatingFileHandler(path, maxBytes=self._BYTES, backupCount=1)
         self._say = say
         self.drained = False
+        self.refusal: str | None = None
 
     def __call__(self, line: str) -> None:
         """Take one line."""
         self.drained |= _DRAINED in line
         self._file.emit(logging.makeLogRecord({"msg": line}))
-        if line and not _ROUTINE.match(line):
-            self._say(line)
+        if line.startswith(_REFUSAL):
+            self.refusal = line.removeprefix(_REFUSAL)
+        elif line and not _ROUTINE.match(line):
+            self._say(_WHERE.sub("", line))
 
 
 def _zombies(parent: int) -> Iterator[int]:

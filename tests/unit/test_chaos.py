@@ -8,12 +8,14 @@ from dataclasses import replace
 
 import pytest
 
+from scripts.chaos import report
 from scripts.chaos.account import Outcome, Record, Tally, in_hand, recovery
 from scripts.chaos.calls import Answer, answer_of, calls, cases
 from scripts.chaos.fuzz import damaged, fault_of
 from scripts.chaos.load import judged
 from scripts.chaos.material import Material, broken, small
 from scripts.chaos.soak import Holdings, problems
+from scripts.chaos.trials import Result
 
 RIGHT = answer_of(200, b'{"success": true, "results": [{"text": "one"}], "processing_time": 0.1}')
 
@@ -104,6 +106,14 @@ DONE = Tally.of([right(0, 1)])
 )
 def test_what_grows_or_stays_is_a_problem(after: Holdings, said: list[str]) -> None:
     assert problems(DONE, BEFORE, after, []) == said
+
+
+def test_a_problem_of_many_lines_is_one_short_line_of_the_table() -> None:
+    said = "it ended with 1 and said: Traceback\n" + "  File x\n" * 200
+    row = report.trial(Result("weights", "damaged weights", DONE, 0, 0.0, "", ["requests lost", said], {}))
+    assert "NOT AS PROMISED: requests lost; NOT AS PROMISED: it ended with 1 and said: Traceback File x" in row
+    assert "\n" not in row
+    assert len(row) < 500
 
 
 def test_what_is_left_behind_and_what_was_lost_is_a_problem() -> None:

@@ -63,6 +63,12 @@ def test_a_crash_before_the_server_was_ready_is_tried_again(monkeypatch: pytest.
     assert said == ["The shell was ended by SIGKILL while starting; it is started again at once"]
 
 
+def test_a_crash_after_a_refusal_to_start_is_final() -> None:
+    refusing = service("kill -9 $$", refusal=lambda: "a file is damaged")
+    with pytest.raises(GaveUp, match="The shell cannot start: a file is damaged"):
+        asyncio.run(keep_running(refusing, lambda: False, print))
+
+
 def test_a_program_that_dies_too_often_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.launch.supervisor.Restarts", lambda: Restarts(limit=2, first_delay=0.01))
     said: list[str] = []

@@ -100,6 +100,32 @@ def test_the_log_keeps_everything_and_passes_on_what_matters(tmp_path: Path) -> 
     assert (tmp_path / "logs" / "triton.log").read_text().splitlines() == lines
 
 
+def test_the_log_passes_on_why_a_model_cannot_be_loaded_and_not_where_that_was_found_out(tmp_path: Path) -> None:
+    said: list[str] = []
+    message = "Internal: NetworkError: /models/rec_onnx/3/model.onnx cannot be loaded"
+    where = "  /models/backends/onnxruntime/sessions.py(220): _open"
+    escaped = rf"\n\nAt:\n{where}\n{where}\n"
+    version = f"""E1120 12:19:57.232307 8806 model_lifecycle.cc:642] "failed to load 'rec_onnx' version 3: {message}"""
+    other = "load failed for model 'ocr_ensemble': it has no version"
+    lines = [
+        f'E1120 12:19:57.232231 8806 backend_model.cc:692] "ERROR: Failed to create instance: {message}{escaped}"',
+        f'{version}{escaped}"',
+        f"error: creating server: Invalid argument - load failed for model 'rec_onnx': {message}",
+        "",
+        "At:",
+        where,
+        where,
+        ";",
+        other,
+    ]
+    log = ServerLog(tmp_path / "triton.log", said.append)
+    for line in lines:
+        log(line)
+    assert said == [f'{version}"', other]
+    assert log.refusal == f"Invalid argument - load failed for model 'rec_onnx': {message}"
+    assert (tmp_path / "triton.log").read_text().splitlines() == lines
+
+
 @pytest.fixture
 def parent_of_zombie() -> Iterator[subprocess.Popen[str]]:
     script = "import os, sys, time\nif os.fork() == 0: os._exit(0)\nprint(flush=True)\ntime.sleep(60)"

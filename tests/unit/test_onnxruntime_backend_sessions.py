@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
 from backends.onnxruntime import sessions
-from backends.onnxruntime.sessions import CPU, CUDA, MIGRAPHX, OPENVINO, TENSORRT, ConfigurationError, Session
+from backends.onnxruntime.sessions import (
+    CPU,
+    CUDA,
+    MIGRAPHX,
+    OPENVINO,
+    TENSORRT,
+    ConfigurationError,
+    NetworkError,
+    Session,
+)
 
 Network = Callable[..., Path]
 
@@ -132,6 +142,21 @@ def test_graph_levels_mean_what_they_mean_to_triton(level: int, meaning: str) ->
 def test_what_makes_no_sense_is_named(config: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         sessions.plan(arguments(**config), 1)
+
+
+@pytest.mark.parametrize("optimization", [{}, accelerated("openvino", "cpu")], ids=["CPU", "OpenVINO"])
+def test_a_file_that_is_damaged_is_named_where_it_really_lies(
+    network: Network, tmp_path: Path, optimization: dict[str, Any]
+) -> None:
+    file = network() / "3" / "model.onnx"
+    file.write_bytes(file.read_bytes()[:100])
+    shown = tmp_path / "shown"
+    shown.symlink_to(tmp_path)
+    warnings: list[str] = []
+    with pytest.raises(NetworkError, match=re.escape(f"{file} cannot be loaded; scripts/fetch")) as raised:
+        Session(sessions.plan(arguments(root=shown, optimization=optimization), 1), warnings.append)
+    assert "\n" not in str(raised.value)
+    assert warnings == []
 
 
 def test_openvino_computes_in_f32_unpinned_and_with_the_models_threads() -> None:
