@@ -240,7 +240,7 @@ async def _damaged_weights(scene: Scene) -> str:
         flipped = time.monotonic() - began
         weights.write_bytes(whole[:middle])
         began = time.monotonic()
-        await _refused(LAUNCH, copy, environment(Listeners.free()), named)
+        await _refused(LAUNCH, copy, environment(Listeners.free()), f"{named} cannot be loaded")
         return (
             f"the start named the file {flipped:.1f} s after a bit of it was turned, Triton named it "
             f"{time.monotonic() - began:.1f} s after half of it was cut off"
