@@ -79,13 +79,17 @@ async function photograph(onFile, onFault) {
     onFault(t("noCamera", { reason: error.message }));
     return;
   }
+  // Before its first picture there is nothing to take.
+  const shoot = dialog.querySelector("[value=shoot]");
+  shoot.disabled = true;
+  video.addEventListener("loadeddata", () => (shoot.disabled = false), { once: true });
   video.srcObject = stream;
   dialog.returnValue = "";
   dialog.showModal();
   dialog.addEventListener(
     "close",
     async () => {
-      if (dialog.returnValue === "shoot" && video.videoWidth) onFile(await still(video));
+      if (dialog.returnValue === "shoot") onFile(await still(video));
       stream.getTracks().forEach((track) => track.stop());
       video.srcObject = null;
     },
