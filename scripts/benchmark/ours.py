@@ -62,11 +62,24 @@ class OurServer:
     listeners: Listeners
     pid: int
     start_seconds: float
+    log: Path
 
     @property
     def url(self) -> str:
         """Base URL of the HTTP APIs."""
         return f"http://127.0.0.1:{self.listeners.adapter}"
+
+    def wait_until_warm(self) -> None:
+        """Wait until the server has shown its recogniser every width, as it does beside its first requests.
+
+        Raises:
+            BenchmarkError: that takes too long.
+        """
+        began = time.perf_counter()
+        while "\nWarm after " not in self.log.read_text(errors="replace"):
+            if time.perf_counter() - began > _START_TIMEOUT:
+                raise BenchmarkError(f"scripts/serve does not get warm:\n{_last_words(self.log)}")
+            time.sleep(_READY_INTERVAL)
 
     def endpoint(self, profile: str) -> Endpoint:
         """Where pictures are read with that profile."""
@@ -129,7 +142,7 @@ def serving(configuration: Configuration, **settings: str) -> Iterator[OurServer
                 if process.poll() is not None or time.perf_counter() - began > _START_TIMEOUT:
                     raise BenchmarkError(f"scripts/serve is not ready:\n{_last_words(log)}")
                 time.sleep(_READY_INTERVAL)
-        yield OurServer(configuration, listeners, process.pid, time.perf_counter() - began)
+        yield OurServer(configuration, listeners, process.pid, time.perf_counter() - began, log)
 
 
 def served_precision(config: Mapping[str, Any]) -> str:

@@ -91,10 +91,12 @@ def by_shared_memory(contestant: Contestant, server: OurServer, material: Materi
 
 
 def our_fresh(configuration: Configuration, profile: str, precision: str, material: Material) -> Turn:
-    """A server that is started for the turn, and meets the pictures for the first and for the second time."""
+    """A server that is started for the turn, and meets the pictures for the first and for the second time once it has
+    warmed up."""
 
     def measure() -> list[Sample]:
         with serving(configuration) as server:
+            server.wait_until_warm()
             load.read(server.endpoint(profile), material.copies.of([material.warm_up]), clients=1)
             return [load.read(server.endpoint(profile), material.for_clients(1), clients=1) for _ in (COLD, WARM)]
 

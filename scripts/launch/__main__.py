@@ -58,18 +58,19 @@ async def _serve(listeners: Listeners, parts: Parts) -> None:
         if parts.adapter:
             await _read_example(server)
         _say(_addresses(listeners, parts))
-        warming = asyncio.create_task(_warm_up(listeners) if parts.triton else asyncio.sleep(0))
+        warming = asyncio.create_task(_warm_up(listeners, began) if parts.triton else asyncio.sleep(0))
         try:
             await server.gave_up
         finally:
             warming.cancel()
 
 
-async def _warm_up(listeners: Listeners) -> None:
+async def _warm_up(listeners: Listeners, began: float) -> None:
     from scripts.launch.warmup import warm_up  # noqa: PLC0415 - takes longer to import than the rest of the launcher
 
     triton = f"{listeners.local_host}:{listeners.grpc}"
-    await warm_up(triton, ROOT / "model_repository", wish(os.environ, TUNED))
+    if await warm_up(triton, ROOT / "model_repository", wish(os.environ, TUNED)):
+        _say(f"Warm after {time.monotonic() - began:.1f} s.")
 
 
 async def _read_example(server: Server) -> None:

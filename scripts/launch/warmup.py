@@ -41,11 +41,11 @@ def ladders(repository: Path, wanted: Wanted) -> dict[str, range]:
     return dict(sorted(found.items(), key=lambda named: named[0] != default))
 
 
-async def warm_up(triton: str, repository: Path, wanted: Wanted) -> None:
+async def warm_up(triton: str, repository: Path, wanted: Wanted) -> bool:
     """Read a blank line of every width with every profile, by all instances of the recogniser.
 
-    `triton` is the host and port of its gRPC protocol. Ends early, without a word, where Triton does: its supervisor
-    has one.
+    `triton` is the host and port of its gRPC protocol. Returns whether all were read; where Triton has gone, its
+    supervisor has a word to say.
     """
     instances = wanted.layout.recognition.count
     with InferenceServerClient(triton) as client:
@@ -55,7 +55,8 @@ async def warm_up(triton: str, repository: Path, wanted: Wanted) -> None:
                 try:
                     await asyncio.gather(*lines)
                 except InferenceServerException:
-                    return
+                    return False
+    return True
 
 
 def _read(client: InferenceServerClient, profile: str, width: int) -> None:

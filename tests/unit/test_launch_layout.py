@@ -40,7 +40,10 @@ def test_no_network_has_more_threads_than_there_are_cores(mode: Mode, cpus: int)
 @pytest.mark.parametrize("cpus", [2, 4, 16])
 def test_for_latency_all_cores_look_for_the_text_of_one_picture(cpus: int) -> None:
     assert usual(Mode.LATENCY, cpus).detection == Instances(1, cpus)
-    assert usual(Mode.THROUGHPUT, cpus).detection.threads < cpus
+
+
+def test_for_throughput_many_cores_look_for_the_text_of_several_pictures() -> None:
+    assert usual(Mode.THROUGHPUT, 16).detection == Instances(2, 8)
 
 
 def test_what_was_found_on_a_machine_holds_there_and_nowhere_else(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from backends.onnxruntime.sessions import (
     NetworkError,
     Session,
 )
+from scripts.launch.server import ROOT
 
 Network = Callable[..., Path]
 
@@ -54,7 +57,7 @@ def options_of(plan: sessions.Plan, provider: str) -> dict[str, str]:
 def network(tmp_path: Path) -> Network:
     """Writes /3/model.onnx: twice the mean of a picture with even sides; odd ones are an error when it runs."""
 
-    def write() -> Path:
+    def write(rows: str | int = "N") -> Path:
         nodes = [
             helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
             helper.make_node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]),
@@ -66,8 +69,8 @@ def network(tmp_path: Path) -> Network:
         graph = helper.make_graph(
             nodes,
             "even",
-            [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", "H", "W", 3])],
-            [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["N"])],
+            [helper.make_tensor_value_info("image", TensorProto.UINT8, [rows, "H", "W", 3])],
+            [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [rows])],
             [numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales")],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -250,6 +253,43 @@ def test_a_session_says_what_it_runs_on_and_computes(network: Network, accelerat
     outputs = session.run(["probability"], {"image": np.full((2, 4, 6, 3), 7, np.uint8)})
     assert outputs["probability"] == pytest.approx([14, 14])
     assert warnings == []
+
+
+def test_a_batch_is_run_in_parts_of_so_many_rows(network: Network) -> None:
+    few = {"rows_per_run": "2"}
+    session = Session(sessions.plan(arguments(root=network(rows=2), parameters=few), 1), print)
+    rows = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 6, 3), np.uint8)
+    assert session.run(["probability"], {"image": rows})["probability"] == pytest.approx([0, 2, 4, 6, 8, 10])
+
+
+def test_in_openvino_a_session_of_one_thread_keeps_one_core_busy(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).random((768, 768), np.float32) / 768
+    nodes = [helper.make_node("MatMul", [f"x{step}", "weights"], [f"x{step + 1}"]) for step in range(50)]
+    graph = helper.make_graph(
+        nodes,
+        "long",
+        [helper.make_tensor_value_info("x0", TensorProto.FLOAT, ["N", 768])],
+        [helper.make_tensor_value_info("x50", TensorProto.FLOAT, ["N", 768])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    (tmp_path / "3").mkdir()
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "3/model.onnx")
+    # In a process of its own: what OpenVINO sees of the machine when it is loaded holds for the process.
+    program = f"""
+import time, numpy as np
+from backends.onnxruntime import sessions
+session = sessions.Session(sessions.plan({arguments(root=tmp_path, optimization=accelerated("openvino", "cpu"))}, 1), print)
+feed = {{"x0": np.ones((768, 768), np.float32)}}
+session.run(["x50"], feed)
+wall, cpu = time.perf_counter(), time.process_time()
+for _ in range(5):
+    session.run(["x50"], feed)
+print((time.process_time() - cpu) / (time.perf_counter() - wall))
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert float(output) < 1.2
 
 
 def test_a_provider_that_is_not_installed_is_named_and_the_cpu_takes_its_place(network: Network) -> None:

@@ -193,7 +193,7 @@ async def _recognize(
     lines: list[crops.Crop], profile: Profile, networks: Networks, pace: Pace
 ) -> list[recognition.Line]:
     """The text of each line, in order. A batch is made while those before it are being read."""
-    batches = recognition.batches([line.image for line in lines], profile.recognition, pace.lines)
+    batches = recognition.batches([line.image for line in lines], profile.recognition, pace.lines, pace.calls)
     read: list[tuple[recognition.Window, recognition.Line]] = []
 
     async def read_batches() -> None:

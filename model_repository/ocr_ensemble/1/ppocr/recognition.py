@@ -109,9 +109,12 @@ def joined(parts: list[Line]) -> Line:
     )
 
 
-def batches(crops: list[Image], rules: RecognitionRules, most: int) -> Iterator[Batch]:
-    """The crops of one page as network input, at most so many in one batch, wide ones first: short work comes last, so
-    that networks which share it end together. Each batch is made when it is asked for.
+def batches(crops: list[Image], rules: RecognitionRules, most: int, calls: int) -> Iterator[Batch]:
+    """The crops of one page as network input, at most so many in one batch, for so many calls at a time. Each batch is
+    made when it is asked for.
+
+    Wide lines come first, and a batch takes no more than its share of what is left: short work comes last, so that
+    networks which share it end together (Polychronopoulos and Kuck, "Guided self-scheduling", IEEE ToC 1987).
 
     What a line is padded with depends on its own page alone, never on what other callers send: its answer is the same
     under load.
@@ -123,11 +126,15 @@ def batches(crops: list[Image], rules: RecognitionRules, most: int) -> Iterator[
         same_width = [order[first : first + rules.batch] for first in range(0, len(order), rules.batch)]
     else:  # in order of width, so that equal rungs are neighbours
         same_width = [list(group) for _, group in groupby(order, lambda place: _rung(ratios[place], rules))]
+    left = len(order)
     for some in reversed(same_width):
         width = _rung(ratios[some[-1]], rules)
-        step = min(most, rules.batch)
-        for first in range(0, len(some), step):
-            yield _batch(crops, [windows[place] for place in some[first : first + step]], width)
+        first = 0
+        while first < len(some):
+            taken = some[first : first + max(1, min(most, rules.batch, left // calls))]
+            yield _batch(crops, [windows[place] for place in taken], width)
+            first += len(taken)
+            left -= len(taken)
 
 
 def _rung(ratio: float, rules: RecognitionRules) -> int:
