@@ -274,11 +274,12 @@ def test_in_openvino_a_session_of_one_thread_keeps_one_core_busy(tmp_path: Path)
     )
     (tmp_path / "3").mkdir()
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "3/model.onnx")
+    asked = arguments(root=tmp_path, optimization=accelerated("openvino", "cpu"))
     # In a process of its own: what OpenVINO sees of the machine when it is loaded holds for the process.
     program = f"""
 import time, numpy as np
 from backends.onnxruntime import sessions
-session = sessions.Session(sessions.plan({arguments(root=tmp_path, optimization=accelerated("openvino", "cpu"))}, 1), print)
+session = sessions.Session(sessions.plan({asked}, 1), print)
 feed = {{"x0": np.ones((768, 768), np.float32)}}
 session.run(["x50"], feed)
 wall, cpu = time.perf_counter(), time.process_time()
@@ -286,9 +287,8 @@ for _ in range(5):
     session.run(["x50"], feed)
 print((time.process_time() - cpu) / (time.perf_counter() - wall))
 """
-    output = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert float(output) < 1.2
 
 
