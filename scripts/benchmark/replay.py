@@ -101,7 +101,7 @@ def main() -> None:
     precision = "fast" if "bf16" in json.dumps(setting["configurations"]) else "exact"
     profile = profiles.load_profiles(_REPOSITORY / "ocr_ensemble" / "1", precision)[setting["profile"]]
     recorder = Recorder(setting["configurations"], profile.version, setting["threads"])
-    pace = pipeline.Pace(wish(os.environ, TUNED).layout.lines, calls=1)
+    pace = pipeline.Pace(wish(os.environ, TUNED).layout.lines, instances=1)
     for path in setting["pictures"]:
         asyncio.run(pipeline.read(Path(path).read_bytes(), options.Options(), profile, recorder, pace))
     print(json.dumps({"calls": len(recorder.calls)}), file=answers)

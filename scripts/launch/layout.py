@@ -58,11 +58,6 @@ class Layout:
     pages: int
     lines: int
 
-    @property
-    def calls(self) -> int:
-        """Of one page to rec_onnx under way: each instance has one to work on and the next at hand."""
-        return 2 * self.recognition.count
-
     def of(self, network: str) -> Instances:
         """The instances of a network."""
         return {"det_onnx": self.detection, "rec_onnx": self.recognition}.get(network, self.small)
@@ -73,8 +68,8 @@ def usual(mode: Mode, cpus: int) -> Layout:
 
     Instances of one thread compute a fifth to a quarter more than one of many threads, which wait for each other after
     each of a network's operators. A page has many lines to share among them, but is one picture to find them in: there
-    two threads are nearly twice as fast as one. Of a page's lines, four in a call make little of the way to the
-    network; more would be a long wait for a short page behind a long one.
+    two threads are nearly twice as fast as one. Of a page's lines, six in a call make little of the way to the
+    network, as many as PP-OCR pads alike; more would be a long wait for a short page behind a long one.
     """
     count = min(cpus, _MOST_INSTANCES)
     pictures = 1 if mode is Mode.LATENCY else max(1, count // 4)
@@ -83,7 +78,7 @@ def usual(mode: Mode, cpus: int) -> Layout:
         recognition=Instances(count, max(1, cpus // count)),
         small=Instances(1, min(cpus, 4)),
         pages=2 * count,
-        lines=4,
+        lines=6,
     )
 
 

@@ -58,5 +58,5 @@ def _configuration(model: Path, name: str, wanted: Wanted) -> ModelConfig:
         config.instance_group[0].count = wanted.layout.pages
         config.parameters["precision"].string_value = wanted.precision.value
         config.parameters["recognition_lines"].string_value = str(wanted.layout.lines)
-        config.parameters["recognition_calls"].string_value = str(wanted.layout.calls)
+        config.parameters["recognition_instances"].string_value = str(wanted.layout.recognition.count)
     return config

@@ -86,7 +86,7 @@ def test_triton_is_told_by_the_models_named_configurations(tmp_path: Path, preci
     assert ensemble.instance_group[0].count == 7
     values = {key: value.string_value for key, value in ensemble.parameters.items()}
     assert values["precision"] == precision.value
-    assert (values["recognition_lines"], values["recognition_calls"]) == ("9", "10")
+    assert (values["recognition_lines"], values["recognition_instances"]) == ("9", "5")
 
 
 def test_all_else_in_the_repository_is_as_it_was(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_every_width_that_a_line_is_padded_to_is_on_its_profiles_ladder(precisio
         if profile.recognition.by_page:
             assert name not in found
         else:
-            widths = {batch.image.shape[2] for batch in batches(lines, profile.recognition, most=1, calls=1)}
+            widths = {batch.image.shape[2] for batch in batches(lines, profile.recognition, most=1, instances=1)}
             assert widths <= set(found[name])
 
 

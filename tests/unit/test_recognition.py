@@ -19,7 +19,7 @@ def blank(width: int, height: int = 48) -> np.ndarray:
 
 
 def widths(crops: list[np.ndarray], rules: RecognitionRules) -> set[int]:
-    return {batch.image.shape[2] for batch in batches(crops, rules, most=6, calls=1)}
+    return {batch.image.shape[2] for batch in batches(crops, rules, most=6, instances=1)}
 
 
 def plain_ctc(index: list[int]) -> list[int]:
@@ -63,7 +63,7 @@ def test_characters_stand_in_the_middle_of_their_steps_in_pixels_of_the_crop():
 
 def test_every_line_is_in_one_batch_and_batches_hold_so_many_at_most():
     crops = [blank(width) for width in range(60, 1500, 7)]
-    made = list(batches(crops, BY_LINE, most=6, calls=1))
+    made = list(batches(crops, BY_LINE, most=6, instances=1))
     assert sorted(window.line for batch in made for window in batch.windows) == list(range(len(crops)))
     assert max(len(batch.windows) for batch in made) == 6
 
@@ -71,27 +71,27 @@ def test_every_line_is_in_one_batch_and_batches_hold_so_many_at_most():
 def test_a_lines_width_does_not_depend_on_its_neighbours():
     (alone,) = widths([blank(500)], BY_LINE)
     for neighbour in (80, 490, 1500):
-        made = batches([blank(neighbour), blank(500)], BY_LINE, most=6, calls=1)
+        made = batches([blank(neighbour), blank(500)], BY_LINE, most=6, instances=1)
         (width,) = {batch.image.shape[2] for batch in made for window in batch.windows if window.line == 1}
         assert width == alone == 512
 
 
 def test_batches_become_smaller_so_that_those_who_share_them_end_together():
-    made = list(batches([blank(300)] * 20, BY_LINE, most=4, calls=3))
-    assert [len(batch.windows) for batch in made] == [4, 4, 4, 2, 2, 1, 1, 1, 1]
+    made = list(batches([blank(300)] * 20, BY_LINE, most=4, instances=3))
+    assert [len(batch.windows) for batch in made] == [4, 4, 4, 3, 2, 1, 1, 1]
 
 
 def test_the_size_of_batches_can_be_chosen():
     crops = [blank(200)] * 5
-    assert [len(batch.windows) for batch in batches(crops, replace(BY_LINE, batch=2), most=6, calls=1)] == [2, 2, 1]
+    assert [len(batch.windows) for batch in batches(crops, replace(BY_LINE, batch=2), most=6, instances=1)] == [2, 2, 1]
 
 
 def test_by_page_six_lines_of_like_ratio_share_the_widest_ones_width():
     crops = [blank(width) for width in (900, 100, 340, 333, 120, 110, 331, 400)]
-    made = list(batches(crops, BY_PAGE, most=6, calls=1))
+    made = list(batches(crops, BY_PAGE, most=6, instances=1))
     assert [(len(batch.windows), batch.image.shape[2]) for batch in made] == [(2, 900), (6, 340)]
     # However many are read in one call.
-    made = list(batches(crops, BY_PAGE, most=4, calls=1))
+    made = list(batches(crops, BY_PAGE, most=4, instances=1))
     assert [(len(batch.windows), batch.image.shape[2]) for batch in made] == [(2, 900), (4, 340), (2, 340)]
 
 
@@ -101,7 +101,7 @@ def test_the_ladder_bounds_the_shapes_that_a_runtime_meets():
 
 
 def test_padding_is_told_by_the_width_of_the_picture():
-    (batch,) = batches([blank(100)], BY_LINE, most=6, calls=1)
+    (batch,) = batches([blank(100)], BY_LINE, most=6, instances=1)
     assert batch.width.tolist() == [[100]]
     assert batch.image[0, :, :100].min() == 255 and batch.image[0, :, 100:].max() == 0
 
@@ -109,7 +109,7 @@ def test_padding_is_told_by_the_width_of_the_picture():
 @given(width=st.integers(1601, 12_000))
 def test_windows_of_a_long_line_overlap_and_each_place_is_kept_by_one(width):
     windows = sorted(
-        (w for b in batches([blank(width)], BY_LINE, most=6, calls=1) for w in b.windows), key=lambda w: w.start
+        (w for b in batches([blank(width)], BY_LINE, most=6, instances=1) for w in b.windows), key=lambda w: w.start
     )
     assert windows[0].start == 0 and windows[-1].end == width
     assert all(window.end - window.start <= 1600 + 2 for window in windows)
@@ -122,7 +122,8 @@ def test_windows_hand_over_between_characters():
     line = np.full((48, 3000, 3), 255, np.uint8)
     for x in range(0, 3000, 40):
         line[8:40:2, x : x + 30] = 0  # characters of 30 columns, gaps of 10
-    windows = sorted((w for b in batches([line], BY_LINE, most=6, calls=1) for w in b.windows), key=lambda w: w.start)
+    made = batches([line], BY_LINE, most=6, instances=1)
+    windows = sorted((window for batch in made for window in batch.windows), key=lambda window: window.start)
     assert len(windows) == 2
     assert windows[0].keep_to % 40 > 29
 

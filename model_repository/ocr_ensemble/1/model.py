@@ -34,7 +34,7 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         self._default_profile = parameters["default_profile"]["string_value"]
         self._pace = pipeline.Pace(
-            lines=_number(parameters, "recognition_lines"), calls=_number(parameters, "recognition_calls")
+            lines=_number(parameters, "recognition_lines"), instances=_number(parameters, "recognition_instances")
         )
         self._profiles = profiles.load_profiles(
             Path(args["model_repository"], args["model_version"]), parameters["precision"]["string_value"]

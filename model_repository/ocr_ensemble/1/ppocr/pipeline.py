@@ -69,11 +69,16 @@ class Page:
 
 @dataclass(frozen=True)
 class Pace:
-    """How a page's lines go through the recogniser: `lines` at most in one call, `calls` under way at a time. More of
-    either keep a wide network busy, and hold up a short page behind a long one."""
+    """How a page's lines go through the recogniser: `lines` at most in one call to it, of which so many `instances`
+    work at the same time. More lines keep a wide network busy, and hold up a short page behind a long one."""
 
     lines: int
-    calls: int
+    instances: int
+
+    @property
+    def calls(self) -> int:
+        """Under way at a time: one for each instance, and one that waits for the first of them to be free."""
+        return self.instances + 1
 
 
 @dataclass
@@ -193,7 +198,7 @@ async def _recognize(
     lines: list[crops.Crop], profile: Profile, networks: Networks, pace: Pace
 ) -> list[recognition.Line]:
     """The text of each line, in order. A batch is made while those before it are being read."""
-    batches = recognition.batches([line.image for line in lines], profile.recognition, pace.lines, pace.calls)
+    batches = recognition.batches([line.image for line in lines], profile.recognition, pace.lines, pace.instances)
     read: list[tuple[recognition.Window, recognition.Line]] = []
 
     async def read_batches() -> None:

@@ -109,12 +109,12 @@ def joined(parts: list[Line]) -> Line:
     )
 
 
-def batches(crops: list[Image], rules: RecognitionRules, most: int, calls: int) -> Iterator[Batch]:
-    """The crops of one page as network input, at most so many in one batch, for so many calls at a time. Each batch is
+def batches(crops: list[Image], rules: RecognitionRules, most: int, instances: int) -> Iterator[Batch]:
+    """The crops of one page as network input, at most so many in one batch, for so many networks at work. Each batch is
     made when it is asked for.
 
-    Wide lines come first, and a batch takes no more than its share of what is left: short work comes last, so that
-    networks which share it end together (Polychronopoulos and Kuck, "Guided self-scheduling", IEEE ToC 1987).
+    Wide lines come first, and a batch takes no more than a network's share of what is left: short work comes last, so
+    that all end together (Polychronopoulos and Kuck, "Guided self-scheduling", IEEE ToC 1987).
 
     What a line is padded with depends on its own page alone, never on what other callers send: its answer is the same
     under load.
@@ -131,7 +131,7 @@ def batches(crops: list[Image], rules: RecognitionRules, most: int, calls: int) 
         width = _rung(ratios[some[-1]], rules)
         first = 0
         while first < len(some):
-            taken = some[first : first + max(1, min(most, rules.batch, left // calls))]
+            taken = some[first : first + min(most, rules.batch, math.ceil(left / instances))]
             yield _batch(crops, [windows[place] for place in taken], width)
             first += len(taken)
             left -= len(taken)
