@@ -28,15 +28,15 @@ _TIMEOUT = 5.0
 def ladders(repository: Path, wanted: Wanted) -> dict[str, range]:
     """The widths that each profile pads its lines to, by profile; the default profile first.
 
-    A profile whose widths are its pages' own has none.
+    Of a profile whose widths are its pages' own it is the least one, which is that of most short lines.
     """
     config = text_format.Parse((repository / _MODEL / "config.pbtxt").read_text(), ModelConfig())
     found = {}
     for path in sorted((repository / _MODEL / "1" / "profiles").rglob("*.json")):
         table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         rules = table.get(wanted.precision.value, table).get("recognition", table["recognition"])
-        if not rules["by_page"]:
-            found[path.stem] = range(rules["least"], rules["most"] + 1, rules["step"])
+        most = rules["least"] if rules["by_page"] else rules["most"]
+        found[path.stem] = range(rules["least"], most + 1, rules["step"])
     default = config.parameters["default_profile"].string_value
     return dict(sorted(found.items(), key=lambda named: named[0] != default))
 
