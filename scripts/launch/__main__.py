@@ -69,7 +69,7 @@ async def _warm_up(listeners: Listeners, began: float) -> None:
     from scripts.launch.warmup import warm_up  # noqa: PLC0415 - takes longer to import than the rest of the launcher
 
     triton = f"{listeners.local_host}:{listeners.grpc}"
-    if await warm_up(triton, ROOT / "model_repository", wish(os.environ, TUNED)):
+    if await warm_up(triton, ROOT / "model_repository", wish(os.environ, TUNED), EXAMPLE.read_bytes()):
         _say(f"Warm after {time.monotonic() - began:.1f} s.")
 
 

@@ -1,4 +1,4 @@
-"""Shows the recogniser every width of its ladder, so that no caller waits while one is compiled.
+"""Shows the models what would keep their first callers waiting: a page, and every width of the recogniser's ladder.
 
 It goes on beside the first requests, a line at a time, and takes some seconds; nothing depends on its end.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from scripts.launch.layout import Wanted
 
 _MODEL = "ocr_ensemble"
 _HEIGHT = 48
-# Seconds that a line may take; the launcher's own end waits for it.
+# Seconds that one may take; the launcher's own end waits for it.
 _TIMEOUT = 5.0
 
 
@@ -41,37 +41,47 @@ def ladders(repository: Path, wanted: Wanted) -> dict[str, range]:
     return dict(sorted(found.items(), key=lambda named: named[0] != default))
 
 
-async def warm_up(triton: str, repository: Path, wanted: Wanted) -> bool:
-    """Read a blank line of every width with every profile, by all instances of the recogniser.
+async def warm_up(triton: str, repository: Path, wanted: Wanted, page: bytes) -> bool:
+    """Show the models what their first callers would wait for: a page to every instance of ocr_ensemble, then a blank
+    line of every width to every instance of the recogniser, with every profile.
 
-    `triton` is the host and port of its gRPC protocol. Returns whether all were read; where Triton has gone, its
-    supervisor has a word to say.
+    Args:
+        triton: host and port of its gRPC protocol.
+        repository: the model repository.
+        wanted: how the models run.
+        page: a picture, as a file's bytes.
+
+    Returns:
+        Whether all were read. Where Triton has gone, its supervisor has a word to say.
     """
-    instances = wanted.layout.recognition.count
     with InferenceServerClient(triton) as client:
-        for profile, widths in ladders(repository, wanted).items():
-            for width in widths:
-                lines = (asyncio.to_thread(_read, client, profile, width) for _ in range(instances))
-                try:
-                    await asyncio.gather(*lines)
-                except InferenceServerException:
-                    return False
+        try:
+            await _read_together(client, [{"image": page}] * wanted.layout.pages)
+            for profile, widths in ladders(repository, wanted).items():
+                for width in widths:
+                    await _read_together(client, [_line(width, profile)] * wanted.layout.recognition.count)
+        except InferenceServerException:
+            return False
     return True
 
 
-def _read(client: InferenceServerClient, profile: str, width: int) -> None:
+def _line(width: int, profile: str) -> Mapping[str, bytes | bool]:
     picture = b"P6 %d %d 255\n" % (width, _HEIGHT) + b"\xff" * (3 * width * _HEIGHT)
-    client.infer(_MODEL, list(_inputs(picture, profile)), client_timeout=_TIMEOUT)
+    return {"image": picture, "profile": profile.encode(), "use_det": False, "use_cls": False}
 
 
-def _inputs(picture: bytes, profile: str) -> Iterator[InferInput]:
-    values = {
-        "image": np.array([picture], np.object_),
-        "profile": np.array([profile.encode()], np.object_),
-        "use_det": np.array([False]),
-        "use_cls": np.array([False]),
-    }
+async def _read_together(client: InferenceServerClient, requests: Sequence[Mapping[str, bytes | bool]]) -> None:
+    await asyncio.gather(
+        *(
+            asyncio.to_thread(client.infer, _MODEL, list(_inputs(values)), client_timeout=_TIMEOUT)
+            for values in requests
+        )
+    )
+
+
+def _inputs(values: Mapping[str, bytes | bool]) -> Iterator[InferInput]:
     for name, value in values.items():
-        tensor = InferInput(name, [1], "BOOL" if value.dtype == bool else "BYTES")
-        tensor.set_data_from_numpy(value)
+        switch = isinstance(value, bool)
+        tensor = InferInput(name, [1], "BOOL" if switch else "BYTES")
+        tensor.set_data_from_numpy(np.array([value], np.bool_ if switch else np.object_))
         yield tensor
