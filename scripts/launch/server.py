@@ -37,6 +37,9 @@ TRITON_URL_SETTING = "OCR_TRITON_URL"
 STATE_SETTING = "OCR_STATE_DIR"
 # What opens Triton's model control. Unset, it is drawn anew at each start, and nobody else knows it.
 _KEY_SETTING = "OCR_TRITON_KEY"
+# Of glibc's: otherwise each thread that allocates gets an arena of its own, up to eight for each core, and what one of
+# them was once given for a large picture the others cannot use.
+_MALLOC = {"MALLOC_ARENA_MAX": "2"}
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ def _triton(
     return Service(
         name="Triton",
         command=triton.command(installation, listeners, models, run.shared_memory_prefix, key),
-        environment=installation.environment,
+        environment={**_MALLOC, **installation.environment},
         stop_timeout=_TRITON_STOP_TIMEOUT,
         drained=lambda: log.drained,
         ailment=triton.StubWatch(),
@@ -206,6 +209,7 @@ def _adapter(
         name="The adapter",
         command=[sys.executable, "-m", "adapter"],
         environment={
+            **_MALLOC,
             "OCR_LOG_LEVEL": "WARNING",  # INFO is a line for each request
             **os.environ,
             "PYTHONPATH": str(ROOT),
