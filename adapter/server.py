@@ -36,6 +36,9 @@ def _serve(settings: Settings) -> None:
         factory=True,
         # It calls what it is given, class or not.
         http=partial(connections.Connection, head_timeout=settings.head_timeout),  # type: ignore[arg-type]
+        # Without a descriptor for a connection, asyncio leaves it in the kernel's queue until there is one; libuv, on
+        # which the faster uvloop is built, closes it.
+        loop="asyncio",
         limit_concurrency=connections.most_connections(),
         host=settings.host,
         port=settings.port,
