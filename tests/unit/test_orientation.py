@@ -48,3 +48,11 @@ def test_a_line_is_padded_or_squeezed_to_the_classifiers_width(width, columns):
     assert image.shape == (1, 48, 192, 3)
     assert filled.tolist() == [[columns]]
     assert image[0, :, :columns].min() == 255 and not image[0, :, columns:].any()
+
+
+def test_a_very_long_line_is_judged_by_its_middle_and_not_squeezed():
+    line = np.zeros((24, 2400, 3), np.uint8)
+    line[:, 1152:1248] = 200  # as wide, for its height, as the classifier's input
+    image, filled = classifier_input([line])
+    assert filled.tolist() == [[192]]
+    assert (image == 200).all()

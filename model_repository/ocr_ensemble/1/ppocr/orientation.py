@@ -12,19 +12,32 @@ import numpy.typing as npt
 from .crops import Image
 
 HEIGHT, WIDTH = 48, 192  # the classifier's input
+# Columns at height 48 up to which a line is squeezed to the classifier's width. Squeezed more, it is surely taken for
+# the wrong way up in 1 to 14 % of lines; by a part from its middle, in none of 667 (rendered and scanned documents).
+_SQUEEZED = 1000
 _SURE = 0.9  # probability above which the classifier is believed; PP-OCR's own bound
 _QUORUM = 3  # sure lines that must outnumber the others before a page counts as turned
 
 
 def classifier_input(crops: list[Image]) -> tuple[Image, npt.NDArray[np.int32]]:
     """Lines at height 48, squeezed or padded to the classifier's width: UINT8 [n, 48, 192, 3], and the columns that
-    hold picture, INT32 [n, 1]."""
+    hold picture, INT32 [n, 1]. Of a very long line it is the middle."""
     image = np.zeros((len(crops), HEIGHT, WIDTH, 3), np.uint8)
     width = np.empty((len(crops), 1), np.int32)
-    for row, crop in enumerate(crops):
+    for row, crop in enumerate(map(_judged, crops)):
         width[row] = columns = min(WIDTH, math.ceil(HEIGHT * (crop.shape[1] / crop.shape[0])))
         image[row, :, :columns] = cv2.resize(crop, (columns, HEIGHT))
     return image, width
+
+
+def _judged(crop: Image) -> Image:
+    """The part of a line that tells how it stands."""
+    height, width = crop.shape[:2]
+    if HEIGHT * width <= _SQUEEZED * height:
+        return crop
+    part = WIDTH * height // HEIGHT
+    start = (width - part) // 2
+    return crop[:, start : start + part]
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ def stances(probability: npt.NDArray[np.float32], downwards: list[bool]) -> list
 
     Pages are turned as a whole. Where most sure lines that lie one way, level or `downwards`, are turned, and they are
     no mere few, the unsure ones are turned with them and sure upright ones contested. Elsewhere a line is turned where
-    the classifier is sure, and contested all the same: it takes long lines, squeezed to its width, for turned ones.
+    the classifier is sure, and contested all the same.
     """
     turned, lie = probability[:, 1], np.array(downwards, bool)
     sure_turned, sure_upright = turned > _SURE, turned < 1 - _SURE
