@@ -1,7 +1,8 @@
 """A folder of its own for each running server, and the removal of what a killed server left behind.
 
 A server that is killed leaves shared memory in /dev/shm. Its folder tells which: the regions carry the folder's name,
-and the lock on the folder is held exactly as long as the launcher lives.
+and the lock on the folder is held exactly as long as the launcher lives. It also leaves an empty folder in /tmp, which
+Triton's Python backend makes for packed environments; there are none here.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
+ENVIRONMENTS = Path("/tmp")  # noqa: S108 - where Triton's Python backend makes its folders, whatever TMPDIR says
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,19 @@ class RunDirectory:
         """How the names of this server's shared memory regions begin."""
         return f"ocr_{self.path.name}_"
 
-    def remove_shared_memory(self) -> None:
-        """Remove the regions that are left; only to be called while no process uses them."""
+    def remove_leftovers(self) -> None:
+        """Remove the regions of shared memory that are left, and empty folders for packed environments that have been
+        made since the start; only to be called while no process of the server lives.
+
+        Of such a folder nobody can tell whose it is. One that is empty serves no other Triton either.
+        """
         for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
             region.unlink(missing_ok=True)
+        began = self.path.stat().st_ctime
+        for folder in ENVIRONMENTS.glob("python_env_*"):
+            with suppress(OSError):  # it holds something, or is somebody else's, or gone
+                if folder.stat().st_ctime >= began:
+                    folder.rmdir()
 
 
 @contextmanager
@@ -48,7 +59,7 @@ def run_directory(parent: Path) -> Iterator[RunDirectory]:
     try:
         yield run
     finally:
-        run.remove_shared_memory()
+        run.remove_leftovers()
         shutil.rmtree(run.path, ignore_errors=True)
         os.close(descriptor)
 
@@ -77,6 +88,6 @@ def _remove_if_dead(run: RunDirectory) -> None:
         descriptor = _lock(run.path, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, FileNotFoundError):  # it runs, or it has just removed itself
         return
-    run.remove_shared_memory()
+    run.remove_leftovers()
     shutil.rmtree(run.path, ignore_errors=True)
     os.close(descriptor)

@@ -185,7 +185,7 @@ def _triton(
         drained=lambda: log.drained,
         ailment=triton.StubWatch(),
         refusal=lambda: log.refusal,
-        clean_up=run.remove_shared_memory,
+        clean_up=run.remove_leftovers,
         output=log,
     )
 

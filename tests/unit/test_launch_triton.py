@@ -164,6 +164,20 @@ def test_a_run_leaves_neither_folder_nor_shared_memory(tmp_path: Path, shared_me
     assert not list((tmp_path / "run").iterdir())
 
 
+def test_a_run_leaves_no_empty_folder_for_packed_environments(
+    tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rundir, "ENVIRONMENTS", tmp_path)
+    earlier, used, left = (tmp_path / f"python_env_{name}" for name in ("earlier", "used", "left"))
+    earlier.mkdir()
+    time.sleep(0.05)  # the file system's clock is a coarse one
+    with run_directory(tmp_path / "run"):
+        left.mkdir()
+        used.mkdir()
+        (used / "environment").touch()
+    assert (earlier.exists(), used.exists(), left.exists()) == (True, True, False)
+
+
 def test_a_start_clears_what_killed_runs_left_and_spares_running_ones(tmp_path: Path, shared_memory: Path) -> None:
     killed = RunDirectory(tmp_path / "run" / "killed")
     killed.path.mkdir(parents=True)
