@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +55,8 @@ def test_clients_are_answered_together_and_every_answer_is_read(triton: Launched
 
 
 def test_triton_is_asked_through_shared_memory_and_tells_what_its_models_did(triton: Launched) -> None:
-    server = OurServer(Configuration(), triton.listeners, triton.pid, start_seconds=0, log=Path(os.devnull))
+    server = OurServer(Configuration(), triton.listeners, triton.pid, start_seconds=0, log=triton.log)
+    server.wait_until_warm()  # its warm-up asks Triton, too
     sample = read(server, PROFILE, Copies().of(CARD * 3), clients=2)
 
     assert total(score(picture.truth, sample.readings[picture.name]) for picture in CARD).f1 > 0.9
