@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -241,8 +241,7 @@ class Session:
     def _load(self, providers: Iterable[Provider]) -> ort.InferenceSession:
         named = [(provider.name, dict(provider.options)) for provider in providers]
         # Without enable_fallback=0 a failed run would quietly go on with other providers, for good.
-        seen = self._wanted.threads if OPENVINO in dict(named) else len(os.sched_getaffinity(0))
-        with _processors(seen):
+        with _processors(self._wanted.threads) if OPENVINO in dict(named) else nullcontext():
             return ort.InferenceSession(self._wanted.model, self._options, [*named, (CPU, {})], enable_fallback=0)
 
 

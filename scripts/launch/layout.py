@@ -66,7 +66,7 @@ class Layout:
 def usual(mode: Mode, cpus: int) -> Layout:
     """The layout for a machine on which none has been tried out.
 
-    Instances of one thread compute a fifth to a quarter more than one of many threads, which wait for each other after
+    Instances of one thread compute 5 to 28 % more than one of many threads (two cores), which wait for each other after
     each of a network's operators. A page has many lines to share among them, but is one picture to find them in: there
     two threads are nearly twice as fast as one. Of a page's lines, six in a call make little of the way to the
     network, as many as PP-OCR pads alike; more would be a long wait for a short page behind a long one.
