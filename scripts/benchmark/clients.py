@@ -31,7 +31,6 @@ def measure(configuration: Configuration, profile: str, rounds: int, material: M
     # One and the same page: what differs then is the waiting.
     alike = Material([material.pictures[0]] * FEW, material.copies, material.warm_up)
     with serving(configuration) as server:
-        server.wait_until_warm()
         precision = server.precision(profile)
         contestants = {
             clients: Contestant(turns.named(turns.NAME, configuration), profile, precision, turns.way(clients))

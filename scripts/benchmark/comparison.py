@@ -126,7 +126,6 @@ class _Field:
             self.turns.extend(ours)
 
     def _ways_of_ours(self, server: OurServer, profile: str) -> Iterator[Turn]:
-        server.wait_until_warm()
         precision = server.precision(profile)
         name, alone = (turns.named(base, server.configuration) for base in (turns.NAME, ALONE))
         if self._plan.parts != [IN_PROCESS_PART]:

@@ -62,24 +62,11 @@ class OurServer:
     listeners: Listeners
     pid: int
     start_seconds: float
-    log: Path
 
     @property
     def url(self) -> str:
         """Base URL of the HTTP APIs."""
         return f"http://127.0.0.1:{self.listeners.adapter}"
-
-    def wait_until_warm(self) -> None:
-        """Wait until the server has shown its recogniser every width, as it does beside its first requests.
-
-        Raises:
-            BenchmarkError: that takes too long.
-        """
-        began = time.perf_counter()
-        while "\nWarm after " not in self.log.read_text(errors="replace"):
-            if time.perf_counter() - began > _START_TIMEOUT:
-                raise BenchmarkError(f"scripts/serve does not get warm:\n{_last_words(self.log)}")
-            time.sleep(_READY_INTERVAL)
 
     def endpoint(self, profile: str) -> Endpoint:
         """Where pictures are read with that profile."""
@@ -110,15 +97,18 @@ def upload_endpoint(url: str, profile: str) -> Endpoint:
 
 
 @contextmanager
-def serving(configuration: Configuration, **settings: str) -> Iterator[OurServer]:
+def serving(
+    configuration: Configuration, settings: Mapping[str, str] = {}, *, warm: bool = True
+) -> Iterator[OurServer]:
     """Run `scripts/serve` on free ports until the end of the block.
 
     Args:
         configuration: what it is started with.
         settings: further environment variables.
+        warm: whether to wait until it has shown its recogniser every width, as it does beside its first requests.
 
     Raises:
-        BenchmarkError: it is not ready in time; the message has its last words.
+        BenchmarkError: it is not ready or warm in time; the message has its last words.
     """
     listeners = Listeners.free()
     log = CACHE / "logs" / f"serve-{listeners.adapter}.log"
@@ -142,7 +132,12 @@ def serving(configuration: Configuration, **settings: str) -> Iterator[OurServer
                 if process.poll() is not None or time.perf_counter() - began > _START_TIMEOUT:
                     raise BenchmarkError(f"scripts/serve is not ready:\n{_last_words(log)}")
                 time.sleep(_READY_INTERVAL)
-        yield OurServer(configuration, listeners, process.pid, time.perf_counter() - began, log)
+        server = OurServer(configuration, listeners, process.pid, time.perf_counter() - began)
+        while warm and "\nWarm after " not in log.read_text(errors="replace"):
+            if process.poll() is not None or time.perf_counter() - began > _START_TIMEOUT:
+                raise BenchmarkError(f"scripts/serve does not get warm:\n{_last_words(log)}")
+            time.sleep(_READY_INTERVAL)
+        yield server
 
 
 def served_precision(config: Mapping[str, Any]) -> str:

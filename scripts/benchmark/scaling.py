@@ -73,8 +73,7 @@ def measure(configuration: Configuration, profile: str, rounds: int, material: M
     """Raises BenchmarkError where the server does not start or answer."""
     by_lines = {float(lines): grid(lines, 1600, 1500) for lines in LINES}
     by_size = {megapixels: scaled(material.pictures[0], megapixels) for megapixels in MEGAPIXELS}
-    with serving(configuration, **_SETTINGS) as server:
-        server.wait_until_warm()
+    with serving(configuration, _SETTINGS) as server:
         precision = server.precision(profile)
         lines = _points(server, profile, by_lines, rounds, material.copies)
         pixels = _points(server, profile, by_size, rounds, material.copies)

@@ -17,7 +17,7 @@ def measure(configuration: Configuration, profile: str, rounds: int, material: M
     page = material.pictures[0]
     starts = []
     for _ in range(rounds):
-        with serving(configuration) as server:
+        with serving(configuration, warm=False) as server:
             precision = server.precision(profile)
             sample = load.read(server.endpoint(profile), material.copies.of([page] * (1 + _LATER)), clients=1)
             first, *later = sample.latencies

@@ -96,7 +96,6 @@ def our_fresh(configuration: Configuration, profile: str, precision: str, materi
 
     def measure() -> list[Sample]:
         with serving(configuration) as server:
-            server.wait_until_warm()
             load.read(server.endpoint(profile), material.copies.of([material.warm_up]), clients=1)
             return [load.read(server.endpoint(profile), material.for_clients(1), clients=1) for _ in (COLD, WARM)]
 

@@ -18,17 +18,11 @@ from scripts.launched import Launched
 from tests import pages
 from tests.pdfs import typeset
 from tests.server.adapter.conftest import running_adapter
-from tests.server.browser import PATIENCE, chromium, opened
+from tests.server.browser import PATIENCE, opened
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example.png"
 
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

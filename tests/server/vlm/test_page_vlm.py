@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.server.browser import PATIENCE, chromium, opened
+from tests.server.browser import PATIENCE, opened
 
 LAYOUT = [
     {"bbox": [28, 14, 308, 56], "category": "Title", "text": "# 年报 Annual report"},
@@ -25,12 +25,6 @@ HOSTILE = (
 )
 
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
