@@ -6,6 +6,7 @@ for the first time.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import shutil
 import subprocess
@@ -29,6 +30,8 @@ from scripts.weights.verify import TOLERANCE
 _TOLERANCE = 10 * TOLERANCE
 _LAST_WORDS = 10
 _VECTOR = "vector"
+# What Paddle's wheel links against and does not bring, and Debian's package of it.
+OPENMP, OPENMP_PACKAGE = "libgomp.so.1", "libgomp1"
 
 Floats = npt.NDArray[np.float32]
 
@@ -123,6 +126,10 @@ def _normalised(pictures: Pictures, normalisation: Normalisation) -> Floats:
 
 def _environment() -> Path:
     """The interpreter of the environment with Paddle, which is made where it is not there or not as locked."""
+    try:
+        ctypes.CDLL(OPENMP)
+    except OSError as error:
+        raise ConversionError(f"{OPENMP} is missing (Paddle needs it): apt-get install {OPENMP_PACKAGE}") from error
     folder = _ROOT / ".cache" / "paddle"
     stamp, locked = folder / ".installed", hashlib.sha256(_LOCK.read_bytes()).hexdigest()
     python = folder / "bin" / "python"

@@ -18,6 +18,7 @@ from ppocr.profiles import load_profiles
 
 from scripts.weights import imported, paddle
 from scripts.weights.errors import (
+    ConversionError,
     DictionaryError,
     GraphError,
     ImportRefusedError,
@@ -215,6 +216,18 @@ def test_a_paddle_model_is_told_from_its_two_files(tmp_path: Path) -> None:
     program = exported(tmp_path).program
     assert program is not None
     assert (program.model.name, program.parameters.name) == ("inference.json", "inference.pdiparams")
+
+
+def test_a_library_that_paddle_lacks_is_named_with_its_package(
+    root: Path, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paddle, "OPENMP", "libnowhere.so.1")
+    folder = tmp_path / "det"
+    folder.mkdir()
+    for name in ("inference.json", "inference.pdiparams"):
+        (folder / name).touch()
+    with pytest.raises(ConversionError, match=r"libnowhere.so.1 is missing .*: apt-get install libgomp1"):
+        import_profile(root, "mine", replace(files, detector=folder))
 
 
 def test_the_command_refuses_in_one_line() -> None:
