@@ -37,9 +37,15 @@ TRITON_URL_SETTING = "OCR_TRITON_URL"
 STATE_SETTING = "OCR_STATE_DIR"
 # What opens Triton's model control. Unset, it is drawn anew at each start, and nobody else knows it.
 _KEY_SETTING = "OCR_TRITON_KEY"
-# Of glibc's: otherwise each thread that allocates gets an arena of its own, up to eight for each core, and what one of
-# them was once given for a large picture the others cannot use.
-_MALLOC = {"MALLOC_ARENA_MAX": "2"}
+# Of glibc's, so that what a large picture took is given back. Otherwise each thread that allocates gets an arena of its
+# own, up to eight for each core, and what one has the others cannot use; and once a large block was freed, blocks of up
+# to 32 MiB lie among small ones, which hold them fast. (Where the first threshold is set, the second does not follow it
+# by itself, and the heap would be cut and grown again at every picture.)
+_MALLOC = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+}
 
 
 @dataclass(frozen=True)

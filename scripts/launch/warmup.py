@@ -1,12 +1,13 @@
 """Shows the models what would keep their first callers waiting: a page, and every width of the recogniser's ladder.
 
-It goes on beside the first requests, a line at a time, and takes some seconds; nothing depends on its end.
+It goes on beside the first requests, while these leave it room, and takes some seconds; nothing depends on its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ _MODEL = "ocr_ensemble"
 _HEIGHT = 48
 # Seconds that one may take; the launcher's own end waits for it.
 _TIMEOUT = 5.0
+# Seconds that each waits for others to be served, at most, and between two looks at what the processors do.
+_PATIENCE = 2.0
+_INTERVAL = 0.03
+_STAT = Path("/proc/stat")
 
 
 def ladders(repository: Path, wanted: Wanted) -> dict[str, range]:
@@ -56,13 +61,34 @@ async def warm_up(triton: str, repository: Path, wanted: Wanted, page: bytes) ->
     """
     with InferenceServerClient(triton) as client:
         try:
+            await until_idle()
             await _read_together(client, [{"image": page}] * wanted.layout.pages)
             for profile, widths in ladders(repository, wanted).items():
                 for width in widths:
+                    await until_idle()
                     await _read_together(client, [_line(width, profile)] * wanted.layout.recognition.count)
         except InferenceServerException:
             return False
     return True
+
+
+async def until_idle(stat: Path = _STAT, patience: float = _PATIENCE) -> None:
+    """Wait until half of the processors' time is idle, but no longer than `patience` seconds."""
+    end = time.monotonic() + patience
+    before = _ticks(stat)
+    while time.monotonic() < end:
+        await asyncio.sleep(_INTERVAL)
+        after = _ticks(stat)
+        passed, idle = (now - then for now, then in zip(after, before, strict=True))
+        if idle * 2 >= passed:
+            return
+        before = after
+
+
+def _ticks(stat: Path) -> tuple[int, int]:
+    """All ticks of all processors, and the idle ones: the fourth column of /proc/stat (proc(5))."""
+    ticks = [int(column) for column in stat.read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(ticks), ticks[3]
 
 
 def _line(width: int, profile: str) -> Mapping[str, bytes | bool]:

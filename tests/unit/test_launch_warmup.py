@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ppocr.profiles import load_profiles
@@ -9,7 +13,7 @@ from ppocr.recognition import batches
 
 from scripts.launch.layout import Mode, Precision, Wanted, usual
 from scripts.launch.server import ROOT
-from scripts.launch.warmup import ladders
+from scripts.launch.warmup import ladders, until_idle
 
 REPOSITORY = ROOT / "model_repository"
 
@@ -28,3 +32,23 @@ def test_every_width_that_a_line_is_padded_to_is_on_its_profiles_ladder(precisio
 
 def test_the_default_profile_comes_first() -> None:
     assert next(iter(ladders(REPOSITORY, Wanted(Precision.EXACT, usual(Mode.LATENCY, 2))))) == "PP-OCRv6_small"
+
+
+class Processors(type(Path())):  # type: ignore[misc]
+    """A /proc/stat on which 100 ticks pass between two looks, so many of them idle."""
+
+    idle = 0
+    looks = 0
+
+    def read_text(self, *_: object) -> str:
+        self.looks += 1
+        return f"cpu  {self.looks * (100 - self.idle)} 0 0 {self.looks * self.idle} 0 0 0 0 0 0\ncpu0 1 2 3\n"
+
+
+@pytest.mark.parametrize(("idle", "waits"), [(100, False), (60, False), (40, True), (0, True)])
+def test_who_is_served_comes_before_the_warm_up_for_a_while(idle: int, waits: bool) -> None:
+    stat = Processors("stat")
+    stat.idle = idle
+    began = time.monotonic()
+    asyncio.run(until_idle(stat, patience=0.3))
+    assert (time.monotonic() - began >= 0.3) == waits

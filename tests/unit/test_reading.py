@@ -93,6 +93,19 @@ def test_pages_come_in_order_though_several_are_read_at_a_time() -> None:
     asyncio.run(scenario())
 
 
+def test_the_first_page_is_read_alone_so_that_it_comes_as_fast_as_a_picture() -> None:
+    async def scenario() -> None:
+        async with recognizer(at_once=3) as (reader, triton):
+            task = asyncio.create_task(read(reader, pdf(4, 100, 100)))
+            await triton.began.wait()
+            await asyncio.sleep(0.3)  # of the half second that it takes
+            assert triton.asked == 1
+            assert await task == [4, 100, 100]
+            assert triton.most == 2
+
+    asyncio.run(scenario())
+
+
 def test_a_document_of_many_pages_is_let_in_once_and_never_refused_on_the_way() -> None:
     async def scenario() -> None:
         async with recognizer(places=1, waiting=1) as (reader, triton):
