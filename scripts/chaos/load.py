@@ -58,6 +58,12 @@ class Load:
         async with new_session() as session:
             return await asyncio.gather(*(self._ask(session, case) for case in chosen))
 
+    async def each_at_once(self, number: int) -> None:
+        """Every request so many times at the same moment, one after another."""
+        async with new_session() as session:
+            for case in self._answers:
+                self.records += await asyncio.gather(*(self._ask(session, case) for _ in range(number)))
+
     async def _client(self, session: aiohttp.ClientSession, number: int, stop: asyncio.Event) -> None:
         order = list(self._answers)
         random.Random(number).shuffle(order)  # noqa: S311 - each client its own way, the same each time

@@ -92,7 +92,11 @@ async def soaked(minutes: float, cases: Sequence[Case], folder: Path) -> Soak:
         server.shared_memory()  # what its names begin with can be told only while it runs
         load = Load(server.adapter_url, await undisturbed(server.adapter_url, cases), CLIENTS)
         most: dict[str, int] = {}
-        await _saturated(load, server, minutes * 60 / 6, most)
+        began = time.monotonic()
+        # What a process keeps depends on the largest that it was given: when first looked at, each has been given all.
+        instances = sum(name.startswith("ocr_ensemble ") for name in processes.named(server))
+        await load.each_at_once(instances)
+        await _saturated(load, server, max(0, began + minutes * 60 / 6 - time.monotonic()), most)
         early = _holdings(server, temporary)
         await _saturated(load, server, minutes * 60 * 5 / 6, most)
         late = _holdings(server, temporary)

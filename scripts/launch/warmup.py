@@ -24,8 +24,10 @@ _MODEL = "ocr_ensemble"
 _HEIGHT = 48
 # Seconds that one may take; the launcher's own end waits for it.
 _TIMEOUT = 5.0
-# Seconds that each waits for others to be served, at most, and between two looks at what the processors do.
-_PATIENCE = 2.0
+# Seconds that a page and that a line waits for others to be served, at most: a page takes as long as any, and a line of
+# every width would take minutes on a server that is never idle.
+_PAGE_PATIENCE, _LINE_PATIENCE = 5.0, 0.5
+# Seconds between two looks at what the processors do.
 _INTERVAL = 0.03
 _STAT = Path("/proc/stat")
 
@@ -61,18 +63,18 @@ async def warm_up(triton: str, repository: Path, wanted: Wanted, page: bytes) ->
     """
     with InferenceServerClient(triton) as client:
         try:
-            await until_idle()
+            await until_idle(_PAGE_PATIENCE)
             await _read_together(client, [{"image": page}] * wanted.layout.pages)
             for profile, widths in ladders(repository, wanted).items():
                 for width in widths:
-                    await until_idle()
+                    await until_idle(_LINE_PATIENCE)
                     await _read_together(client, [_line(width, profile)] * wanted.layout.recognition.count)
         except InferenceServerException:
             return False
     return True
 
 
-async def until_idle(stat: Path = _STAT, patience: float = _PATIENCE) -> None:
+async def until_idle(patience: float, stat: Path = _STAT) -> None:
     """Wait until half of the processors' time is idle, but no longer than `patience` seconds."""
     end = time.monotonic() + patience
     before = _ticks(stat)

@@ -50,5 +50,5 @@ def test_who_is_served_comes_before_the_warm_up_for_a_while(idle: int, waits: bo
     stat = Processors("stat")
     stat.idle = idle
     began = time.monotonic()
-    asyncio.run(until_idle(stat, patience=0.3))
+    asyncio.run(until_idle(0.3, stat))
     assert (time.monotonic() - began >= 0.3) == waits
