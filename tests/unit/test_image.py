@@ -191,3 +191,38 @@ def test_a_header_that_promises_too_many_pixels_is_refused_before_decoding(data)
 def test_what_cannot_be_read_is_named(data, fault):
     with pytest.raises(UnreadableImageError, match=rf"\[unreadable_image\].*{fault}"):
         decode(data)
+
+
+def jpeg_2000(**header: int) -> bytes:
+    """A picture whose header says otherwise: fields of the marker segment SIZ (ISO/IEC 15444-1, A.5.1)."""
+    data = encoded(picture(), "JPEG2000")
+    start = data.index(b"\xff\x4f\xff\x51") + 4
+    names = ("Lsiz", "Rsiz", "Xsiz", "Ysiz", "XOsiz", "YOsiz", "XTsiz", "YTsiz", "XTOsiz", "YTOsiz", "Csiz")
+    siz = struct.Struct(">HHIIIIIIIIH")
+    fields = dict(zip(names, siz.unpack_from(data, start), strict=True)) | header
+    return data[:start] + siz.pack(*fields.values()) + data[start + siz.size :]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ({"Csiz": 60}, "pictures with 60 components are not read"),
+        ({"Csiz": 0}, "pictures with 0 components are not read"),
+        ({"Xsiz": 60000, "Ysiz": 40000, "XTsiz": 200, "YTsiz": 200}, "this one has 60000"),
+        ({"XTsiz": 0}, "its header cannot be read"),
+        ({"XTOsiz": 99}, "its header cannot be read"),
+    ],
+)
+def test_a_jpeg_2000_header_that_would_take_gigabytes_is_refused(header: dict[str, int], said: str):
+    with pytest.raises(UnreadableImageError, match=said):
+        decode(jpeg_2000(**header))
+
+
+@pytest.mark.parametrize("boxed", [True, False], ids=["file", "codestream"])
+def test_a_jpeg_2000_picture_that_ends_early_is_refused(boxed: bool):
+    data = encoded(picture(), "JPEG2000")
+    data = data if boxed else data[data.index(b"\xff\x4f\xff\x51") :]
+    assert corners_of(decode(data).pixels) == list(CORNERS.values())
+    for length in range(12, len(data) - 40, 7):  # OpenCV's decoder does not survive many of them
+        with pytest.raises(UnreadableImageError):
+            decode(data[:length])
