@@ -1,6 +1,7 @@
 """Decoding: every format and colour model upright, as 8-bit BGR, and a clear error for the rest."""
 
 import io
+import resource
 import struct
 import zlib
 
@@ -226,3 +227,13 @@ def test_a_jpeg_2000_picture_that_ends_early_is_refused(boxed: bool):
     for length in range(12, len(data) - 40, 7):  # OpenCV's decoder does not survive many of them
         with pytest.raises(UnreadableImageError):
             decode(data[:length])
+
+
+def test_a_png_chunk_longer_than_the_file_is_refused_before_memory_is_taken_for_it():
+    data = encoded(picture(), "PNG")
+    place = data.index(b"IDAT") - 4
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UnreadableImageError, match="ends early"):
+        decode(data[:place] + struct.pack(">I", 0x7FFFFFFF) + data[place + 4 :])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 100_000  # KB
+    assert corners_of(decode(data + b"\xff" * 64).pixels) == list(CORNERS.values())  # what follows the end is nothing

@@ -58,6 +58,8 @@ def decode(data: bytes) -> Picture:
 
 def _decode_opencv(data: bytes) -> npt.NDArray[np.uint8]:
     jpeg = data.startswith(b"\xff\xd8")
+    if data.startswith(b"\x89PNG"):
+        _check_png(data)
     # UNCHANGED keeps the alpha channel but forgets the EXIF orientation; a JPEG has no alpha.
     flags = cv2.IMREAD_COLOR if jpeg else cv2.IMREAD_UNCHANGED
     try:
@@ -70,6 +72,18 @@ def _decode_opencv(data: bytes) -> npt.NDArray[np.uint8]:
         raise UnreadableImageError("the picture is damaged: its pixels cannot be decoded")
     pixels = _to_bgr(_to_8_bit(pixels))
     return pixels if jpeg else _upright(pixels, _exif_orientation(data))
+
+
+def _check_png(data: bytes) -> None:
+    """Refuse a chunk that is longer than the file: OpenCV (4.11) takes its length in memory, up to 4 GB, then reads."""
+    at = 8
+    while at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if length > len(data):
+            raise UnreadableImageError("the picture is damaged: it ends early")
+        if name == b"IEND":
+            return
+        at += 12 + length  # a checksum follows
 
 
 def _decode_pillow(data: bytes) -> Picture:
