@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from scripts.launched import Launched, launched
 CLIENTS = 6
 # Seconds that a file may keep the server busy.
 SLOW = 30.0
+# Bytes that a file may take in the processes that decode it.
+MOST_MEMORY = 1 << 30
+_DECODING = ("adapter", "ocr_ensemble")
 
 # Numbers that lie at the ends of what a field of a header can hold.
 _EXTREMES = (b"\0", b"\x7f", b"\x80", b"\xff", b"\0\0", b"\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xff" * 4)
@@ -143,6 +146,7 @@ async def fuzzed(minutes: float, seeds: Sequence[Material], calls: Sequence[Call
         async with new_session() as shared:
             await asyncio.gather(*(client(shared) for _ in range(CLIENTS)))
         finds += _changed(before, server)
+        finds += _swollen(memory, processes.named(server))
         growth = {name: processes.memory(pid) - memory[name] for name, pid in processes.named(server).items()}
     return Fuzz(minutes, seed, sum(statuses.values()), dict(sorted(statuses.items())), slowest, growth, finds)
 
@@ -154,6 +158,15 @@ def fault_of(answer: Answer, seconds: float) -> str | None:
     if answer.status >= 400 and not answer.is_clear_error:
         return f"{answer.status} without a word"
     return f"{seconds:.0f} s" if seconds > SLOW else None
+
+
+def _swollen(before: Mapping[str, int], pids: Mapping[str, int]) -> list[Find]:
+    peaks = {name: processes.peak(pid) for name, pid in pids.items() if name.startswith(_DECODING)}
+    return [
+        Find("", "", f"{name} once held {peak >> 20} MiB")
+        for name, peak in peaks.items()
+        if peak > before.get(name, 0) + MOST_MEMORY
+    ]
 
 
 def _changed(before: dict[str, int], server: Launched) -> list[Find]:

@@ -58,6 +58,12 @@ def memory(pid: int) -> int:
     return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssShmem")) * 1024
 
 
+def peak(pid: int) -> int:
+    """Bytes of memory that the process had in use at most, mapped files among them."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+
+
 def descriptors(pid: int) -> list[str]:
     """What each open file descriptor of the process leads to."""
     return list(_targets(pid))
