@@ -19,6 +19,8 @@ from scripts.launch.server import ROOT
 
 LAUNCH = [sys.executable, "-m", "scripts.launch"]
 START_TIMEOUT = 120.0
+# Of vLLM, on a machine that has other things to do.
+LOAD_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,12 @@ class Launched:
         """Wait until /ping answers 200; fail with what the launcher printed when it ends first, or after `timeout`."""
         if not eventually(lambda: self.ready or self.process.poll() is not None, timeout) or not self.ready:
             raise AssertionError(f"the server is not ready:\n{self.log.read_text()}")
+
+    def wait_loaded(self, timeout: float = LOAD_TIMEOUT) -> None:
+        """The same, and until the vision-language models that the environment names are loaded, or cannot be."""
+        self.wait_ready()
+        if not eventually(lambda: "Ready after " in self.log.read_text(errors="replace"), timeout):
+            raise AssertionError(f"the models are not loaded:\n{self.log.read_text()}")
 
 
 @contextmanager

@@ -85,7 +85,7 @@ async def _faults(chosen: Sequence[Fault], materials: Sequence[Material], folder
 
 async def _answers(materials: Sequence[Material], folder: Path) -> dict[Case, Answer]:
     with launched(folder / "undisturbed.log") as server:
-        await asyncio.to_thread(server.wait_ready)
+        await asyncio.to_thread(server.wait_loaded)
         return await undisturbed(server.adapter_url, cases(materials, list(calls())))
 
 

@@ -122,7 +122,7 @@ async def fuzzed(minutes: float, seeds: Sequence[Material], calls: Sequence[Call
     slowest = 0.0
     end = time.monotonic() + minutes * 60
     with launched(folder / "fuzz.log") as server:
-        await asyncio.to_thread(server.wait_ready)
+        await asyncio.to_thread(server.wait_loaded)
         before = processes.named(server)
         memory = {name: processes.memory(pid) for name, pid in before.items()}
 

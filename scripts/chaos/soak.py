@@ -88,7 +88,7 @@ async def soaked(minutes: float, cases: Sequence[Case], folder: Path) -> Soak:
     temporary = folder / "tmp"
     temporary.mkdir()
     with launched(folder / "soak.log", TMPDIR=str(temporary)) as server:
-        await asyncio.to_thread(server.wait_ready)
+        await asyncio.to_thread(server.wait_loaded)
         server.shared_memory()  # what its names begin with can be told only while it runs
         load = Load(server.adapter_url, await undisturbed(server.adapter_url, cases), CLIENTS)
         most: dict[str, int] = {}

@@ -54,7 +54,7 @@ class Result:
 async def tried(fault: Fault, answers: Mapping[Case, Answer], folder: Path) -> Result:
     """Start a server, keep load on it, let the fault happen, and wait until it has recovered."""
     with launched(folder / f"{fault.name}.log", within=fault.within, **fault.settings) as server:
-        await asyncio.to_thread(server.wait_ready)
+        await asyncio.to_thread(server.wait_loaded)
         load = Load(server.adapter_url, answers, CLIENTS)
         problems, note = [], ""
         async with load.running():
