@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ppocr import MAX_PIXELS, MAX_SIDE
 from ppocr.detection import LEAST_SIDE, Box, DetectionRules, boxes_of_map, frame, in_rows, input_size
@@ -120,13 +120,15 @@ def test_a_bound_on_the_longer_side_goes_before_the_least_shorter_side():
 
 
 @settings(deadline=None, max_examples=30)
+@example(height=5040, width=8)
 @given(height=st.integers(LEAST_SIDE, MAX_SIDE), width=st.integers(LEAST_SIDE, MAX_SIDE))
 def test_no_shape_of_picture_costs_more_than_the_bound_on_pixels(height, width):
     height = max(LEAST_SIDE, min(height, MAX_PIXELS // width))
     framed = frame(np.broadcast_to(np.uint8(0), (height, width, 3)))
     rows, columns = input_size(*framed.pixels.shape[:2], RULES)
     assert rows % 32 == columns % 32 == 0
-    assert rows * columns <= RULES.max_pixels * 1.1
+    # A third more where a side of a little over 48 is rounded to 64; a picture of common shape stays within 1 %.
+    assert rows * columns <= RULES.max_pixels * 4 / 3
     assert max(framed.pixels.shape) <= MAX_SIDE + 16
     assert framed.pixels.size <= 3 * max(height * width, MAX_SIDE * 600)
 
