@@ -43,8 +43,8 @@ _KEY_SETTING = "OCR_TRITON_KEY"
 # by itself, and the heap would be cut and grown again at every picture.)
 _MALLOC = {
     "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(2 << 20),
 }
 
 
