@@ -27,6 +27,8 @@ _TIMEOUT = 5.0
 # Seconds that a page and that a line waits for others to be served, at most: a page takes as long as any, and a line of
 # every width would take minutes on a server that is never idle.
 _PAGE_PATIENCE, _LINE_PATIENCE = 5.0, 0.5
+# Seconds that are left to who has waited for the server to be ready, and asks now.
+_GRACE = 1.0
 # Seconds between two looks at what the processors do.
 _INTERVAL = 0.03
 _STAT = Path("/proc/stat")
@@ -63,6 +65,7 @@ async def warm_up(triton: str, repository: Path, wanted: Wanted, page: bytes) ->
     """
     with InferenceServerClient(triton) as client:
         try:
+            await asyncio.sleep(_GRACE)
             await until_idle(_PAGE_PATIENCE)
             await _read_together(client, [{"image": page}] * wanted.layout.pages)
             for profile, widths in ladders(repository, wanted).items():
