@@ -37,15 +37,12 @@ TRITON_URL_SETTING = "OCR_TRITON_URL"
 STATE_SETTING = "OCR_STATE_DIR"
 # What opens Triton's model control. Unset, it is drawn anew at each start, and nobody else knows it.
 _KEY_SETTING = "OCR_TRITON_KEY"
-# Of glibc's, so that what a large picture took is given back. Otherwise each thread that allocates gets an arena of its
-# own, up to eight for each core, and what one has the others cannot use; and once a large block was freed, blocks of up
-# to 32 MiB lie among small ones, which hold them fast. (Where the first threshold is set, the second does not follow it
-# by itself, and the heap would be cut and grown again at every picture.)
-_MALLOC = {
-    "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(2 << 20),
-}
+# Of glibc's: otherwise each thread that allocates gets an arena of its own, up to eight for each core, and what one of
+# them was once given for a large picture the others cannot use.
+_MALLOC = {"MALLOC_ARENA_MAX": "2"}
+# What a large picture took is given back: otherwise, once a large block was freed, blocks of up to 32 MiB lie among
+# small ones, which hold them fast. (Where the first threshold is set, the second does not follow it by itself.)
+_GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(2 << 20)}
 
 
 @dataclass(frozen=True)
@@ -182,11 +179,13 @@ def _triton(
             say("OCR_PRECISION=fast: this processor has no bfloat16, so the networks compute in float32.")
             wanted = replace(wanted, precision=Precision.EXACT)
         repository.build(models, ROOT / "model_repository", triton.CONFIGURATION, wanted)
+    # PyTorch on a CPU would take and give back the memory of every tensor.
+    giving_back = {} if os.environ.get("MODEL_PATH") or os.environ.get(dots.SETTING) else _GIVING_BACK
     log = triton.ServerLog(logs / "triton.log", say)
     return Service(
         name="Triton",
         command=triton.command(installation, listeners, models, run.shared_memory_prefix, key),
-        environment={**_MALLOC, **installation.environment},
+        environment={**_MALLOC, **giving_back, **installation.environment},
         stop_timeout=_TRITON_STOP_TIMEOUT,
         drained=lambda: log.drained,
         ailment=triton.StubWatch(),
@@ -216,6 +215,7 @@ def _adapter(
         command=[sys.executable, "-m", "adapter"],
         environment={
             **_MALLOC,
+            **_GIVING_BACK,
             "OCR_LOG_LEVEL": "WARNING",  # INFO is a line for each request
             **os.environ,
             "PYTHONPATH": str(ROOT),
