@@ -101,8 +101,17 @@ class Launched:
     def wait_loaded(self, timeout: float = LOAD_TIMEOUT) -> None:
         """The same, and until the vision-language models that the environment names are loaded, or cannot be."""
         self.wait_ready()
-        if not eventually(lambda: "Ready after " in self.log.read_text(errors="replace"), timeout):
-            raise AssertionError(f"the models are not loaded:\n{self.log.read_text()}")
+        self._wait_said("Ready after ", timeout)
+
+    def wait_warm(self, timeout: float = START_TIMEOUT) -> None:
+        """The same, and until the warm-up, which asks Triton, too, has ended."""
+        self.wait_ready()
+        self._wait_said("Warm after ", timeout)
+
+    def _wait_said(self, words: str, timeout: float) -> None:
+        """Wait until the launcher has printed a line that begins so."""
+        if not eventually(lambda: f"\n{words}" in self.log.read_text(errors="replace"), timeout):
+            raise AssertionError(f"no word of {words!r}:\n{self.log.read_text(errors='replace')}")
 
 
 @contextmanager

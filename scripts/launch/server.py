@@ -94,6 +94,7 @@ async def running_server(
     triton_url = f"http://{listeners.local_host}:{listeners.http}"
     key = os.environ.get(_KEY_SETTING) or secrets.token_hex(16)
     state = Path(os.environ.get(STATE_SETTING) or ROOT / ".cache")
+    to_load = loadable(os.environ) if parts.triton else []
     ready = asyncio.Event()
     with run_directory(state / "run") as run:
         async with contextlib.AsyncExitStack() as stack:
@@ -102,7 +103,8 @@ async def running_server(
             stack.callback(_close, sockets)
             to_run, probes = [], []
             if parts.triton:
-                to_run.append(_triton(listeners, run, state / "logs", key, say=say, wanted=wanted))
+                logs = state / "logs"
+                to_run.append(_triton(listeners, run, logs, key, say=say, wanted=wanted, with_pytorch=bool(to_load)))
                 # Triton is live once it has loaded the models of its command line; it is not ready as long as any other
                 # has failed.
                 probes.append(f"{triton_url}/v2/health/live")
@@ -117,7 +119,7 @@ async def running_server(
             ]
             # Before the adapter is told to stop: nobody is to wait for what does not come any more.
             stack.callback(_close, sockets)
-            loaders = [Loader(triton_url, key, each, say) for each in loadable(os.environ) if parts.triton]
+            loaders = [Loader(triton_url, key, each, say) for each in to_load]
             services += [await stack.enter_async_context(_task(loader.run())) for loader in loaders]
             gave_up = asyncio.ensure_future(_first(services))
             stack.callback(gave_up.cancel)
@@ -168,7 +170,14 @@ def loadable(environment: Mapping[str, str]) -> list[Loadable]:
 
 
 def _triton(
-    listeners: Listeners, run: RunDirectory, logs: Path, key: str, *, say: Callable[[str], None], wanted: Wanted
+    listeners: Listeners,
+    run: RunDirectory,
+    logs: Path,
+    key: str,
+    *,
+    say: Callable[[str], None],
+    wanted: Wanted,
+    with_pytorch: bool,
 ) -> Service:
     installation = triton.installation(os.environ, run.path / "backends", ROOT / "backends")
     models = ROOT / "model_repository"
@@ -180,7 +189,7 @@ def _triton(
             wanted = replace(wanted, precision=Precision.EXACT)
         repository.build(models, ROOT / "model_repository", triton.CONFIGURATION, wanted)
     # PyTorch on a CPU would take and give back the memory of every tensor.
-    giving_back = {} if os.environ.get("MODEL_PATH") or os.environ.get(dots.SETTING) else _GIVING_BACK
+    giving_back = {} if with_pytorch else _GIVING_BACK
     log = triton.ServerLog(logs / "triton.log", say)
     return Service(
         name="Triton",

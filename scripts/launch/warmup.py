@@ -1,4 +1,5 @@
-"""Shows the models what would keep their first callers waiting: a page, and every width of the recogniser's ladder.
+"""Shows the models what would keep their first callers waiting: a page, every number of lines that the classifier runs
+together, and every width of the recogniser's ladder.
 
 It goes on beside the first requests, while these leave it room, and takes some seconds; nothing depends on its end.
 """
@@ -9,19 +10,21 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.grpc.model_config_pb2 import ModelConfig
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from scripts.launch.layout import Wanted
 
-_MODEL = "ocr_ensemble"
-_HEIGHT = 48
+_MODEL, _CLASSIFIER = "ocr_ensemble", "cls_onnx"
+_HEIGHT, _CLASSIFIER_WIDTH = 48, 192
 # Seconds that one may take; the launcher's own end waits for it.
 _TIMEOUT = 5.0
 # Seconds that a page and that a line waits for others to be served, at most: a page takes as long as any, and a line of
@@ -34,25 +37,34 @@ _INTERVAL = 0.03
 _STAT = Path("/proc/stat")
 
 
-def ladders(repository: Path, wanted: Wanted) -> dict[str, range]:
-    """The widths that each profile pads its lines to, by profile; the default profile first.
+@dataclass(frozen=True)
+class Ladder:
+    """Of a profile: the version of its networks, and the widths that lines are padded to.
 
-    Of a profile whose widths are its pages' own it is the least one, which is that of most short lines.
+    Where the widths are its pages' own it is the least one, which is that of most short lines.
     """
+
+    version: int
+    widths: range
+
+
+def ladders(repository: Path, wanted: Wanted) -> dict[str, Ladder]:
+    """Each profile's, by its name; the default profile comes first."""
     config = text_format.Parse((repository / _MODEL / "config.pbtxt").read_text(), ModelConfig())
     found = {}
     for path in sorted((repository / _MODEL / "1" / "profiles").rglob("*.json")):
         table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         rules = table.get(wanted.precision.value, table).get("recognition", table["recognition"])
         most = rules["least"] if rules["by_page"] else rules["most"]
-        found[path.stem] = range(rules["least"], most + 1, rules["step"])
+        found[path.stem] = Ladder(table["version"], range(rules["least"], most + 1, rules["step"]))
     default = config.parameters["default_profile"].string_value
     return dict(sorted(found.items(), key=lambda named: named[0] != default))
 
 
 async def warm_up(triton: str, repository: Path, wanted: Wanted, page: bytes) -> bool:
-    """Show the models what their first callers would wait for: a page to every instance of ocr_ensemble, then a blank
-    line of every width to every instance of the recogniser, with every profile.
+    """Show the models what their first callers would wait for: a page to every instance of ocr_ensemble, then, with
+    every profile, blank lines in every number to the classifier, and one of every width to every instance of the
+    recogniser.
 
     Args:
         triton: host and port of its gRPC protocol.
@@ -67,11 +79,16 @@ async def warm_up(triton: str, repository: Path, wanted: Wanted, page: bytes) ->
         try:
             await asyncio.sleep(_GRACE)
             await until_idle(_PAGE_PATIENCE)
-            await _read_together(client, [{"image": page}] * wanted.layout.pages)
-            for profile, widths in ladders(repository, wanted).items():
-                for width in widths:
+            await _ask_together(client, [_reading(page)] * wanted.layout.pages)
+            # Of each number that it has not seen the first costs 10 ms, and 4 MB.
+            lines = client.get_model_config(_CLASSIFIER).config.parameters["rows_per_run"].string_value
+            for profile, ladder in ladders(repository, wanted).items():
+                for count in range(1, int(lines or 0) + 1):
                     await until_idle(_LINE_PATIENCE)
-                    await _read_together(client, [_line(width, profile)] * wanted.layout.recognition.count)
+                    await _ask_together(client, [_classification(count, ladder.version)])
+                for width in ladder.widths:
+                    await until_idle(_LINE_PATIENCE)
+                    await _ask_together(client, [_line(width, profile)] * wanted.layout.recognition.count)
         except InferenceServerException:
             return False
     return True
@@ -96,23 +113,53 @@ def _ticks(stat: Path) -> tuple[int, int]:
     return sum(ticks), ticks[3]
 
 
-def _line(width: int, profile: str) -> Mapping[str, bytes | bool]:
-    picture = b"P6 %d %d 255\n" % (width, _HEIGHT) + b"\xff" * (3 * width * _HEIGHT)
-    return {"image": picture, "profile": profile.encode(), "use_det": False, "use_cls": False}
+@dataclass(frozen=True)
+class _Request:
+    """Inputs by their names, for a version of a model; an empty one is the newest."""
+
+    model: str
+    inputs: Mapping[str, npt.NDArray[Any]]
+    version: str = ""
+
+    def tensors(self) -> Iterator[InferInput]:
+        for name, values in self.inputs.items():
+            tensor = InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype))
+            tensor.set_data_from_numpy(values)
+            yield tensor
 
 
-async def _read_together(client: InferenceServerClient, requests: Sequence[Mapping[str, bytes | bool]]) -> None:
-    await asyncio.gather(
-        *(
-            asyncio.to_thread(client.infer, _MODEL, list(_inputs(values)), client_timeout=_TIMEOUT)
-            for values in requests
-        )
+def _reading(picture: bytes, **options: bytes | bool) -> _Request:
+    inputs: dict[str, bytes | bool] = {"image": picture, **options}
+    return _Request(
+        _MODEL,
+        {
+            name: np.array([value], np.bool_ if isinstance(value, bool) else np.object_)
+            for name, value in inputs.items()
+        },
     )
 
 
-def _inputs(values: Mapping[str, bytes | bool]) -> Iterator[InferInput]:
-    for name, value in values.items():
-        switch = isinstance(value, bool)
-        tensor = InferInput(name, [1], "BOOL" if switch else "BYTES")
-        tensor.set_data_from_numpy(np.array([value], np.bool_ if switch else np.object_))
-        yield tensor
+def _line(width: int, profile: str) -> _Request:
+    picture = b"P6 %d %d 255\n" % (width, _HEIGHT) + b"\xff" * (3 * width * _HEIGHT)
+    return _reading(picture, profile=profile.encode(), use_det=False, use_cls=False)
+
+
+def _classification(lines: int, version: int) -> _Request:
+    image = np.full((lines, _HEIGHT, _CLASSIFIER_WIDTH, 3), 255, np.uint8)
+    width = np.full((lines, 1), _CLASSIFIER_WIDTH, np.int32)
+    return _Request(_CLASSIFIER, {"image": image, "width": width}, str(version))
+
+
+async def _ask_together(client: InferenceServerClient, requests: Sequence[_Request]) -> None:
+    await asyncio.gather(
+        *(
+            asyncio.to_thread(
+                client.infer,
+                request.model,
+                list(request.tensors()),
+                model_version=request.version,
+                client_timeout=_TIMEOUT,
+            )
+            for request in requests
+        )
+    )

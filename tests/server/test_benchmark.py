@@ -14,7 +14,7 @@ from scripts.benchmark.rendered import rendered
 from scripts.benchmark.samples import shares
 from scripts.benchmark.score import score, total
 from scripts.benchmark.shared_memory import read
-from scripts.launched import START_TIMEOUT, Launched, eventually
+from scripts.launched import Launched
 
 ROOT = Path(__file__).parents[2]
 PROFILE = "PP-OCRv6_tiny"
@@ -55,7 +55,7 @@ def test_clients_are_answered_together_and_every_answer_is_read(triton: Launched
 
 
 def test_triton_is_asked_through_shared_memory_and_tells_what_its_models_did(triton: Launched) -> None:
-    assert eventually(lambda: "\nWarm after " in triton.log.read_text(), START_TIMEOUT)  # its warm-up asks Triton, too
+    triton.wait_warm()  # the warm-up asks Triton, too
     server = OurServer(Configuration(), triton.listeners, triton.pid, start_seconds=0)
     sample = read(server, PROFILE, Copies().of(CARD * 3), clients=2)
 

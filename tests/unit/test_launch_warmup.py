@@ -24,10 +24,11 @@ def test_every_width_that_a_line_is_padded_to_is_on_its_profiles_ladder(precisio
     lines = [np.zeros((height, width, 3), np.uint8) for width in range(1, 4000, 17) for height in (9, 48, 70)]
     for name, profile in load_profiles(REPOSITORY / "ocr_ensemble" / "1", precision.value).items():
         if profile.recognition.by_page:
-            assert set(found[name]) == {profile.recognition.least}
+            assert set(found[name].widths) == {profile.recognition.least}
         else:
             widths = {batch.image.shape[2] for batch in batches(lines, profile.recognition, most=1, instances=1)}
-            assert widths <= set(found[name])
+            assert widths <= set(found[name].widths)
+        assert found[name].version == profile.version
 
 
 def test_the_default_profile_comes_first() -> None:

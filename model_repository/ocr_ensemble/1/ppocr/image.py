@@ -12,7 +12,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -76,14 +76,8 @@ def _decode_opencv(data: bytes) -> npt.NDArray[np.uint8]:
 
 def _check_png(data: bytes) -> None:
     """Refuse a chunk that is longer than the file: OpenCV (4.11) takes its length in memory, up to 4 GB, then reads."""
-    at = 8
-    while at + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, at)
-        if length > len(data):
-            raise UnreadableImageError("the picture is damaged: it ends early")
-        if name == b"IEND":
-            return
-        at += 12 + length  # a checksum follows
+    if any(chunk.length > len(data) for chunk in _chunks(data)):
+        raise UnreadableImageError("the picture is damaged: it ends early")
 
 
 def _decode_pillow(data: bytes) -> Picture:
@@ -158,16 +152,24 @@ def _upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.
 def _exif_orientation(data: bytes) -> int:
     """EXIF tag 0x0112 of a PNG (chunk eXIf) or a WebP (chunk EXIF); 1, upright, where there is none."""
     try:
-        for name, body in _chunks(data):
-            if name in (b"eXIf", b"EXIF"):
-                return _orientation_of(body.removeprefix(b"Exif\0\0"))
+        for chunk in _chunks(data):
+            if chunk.name in (b"eXIf", b"EXIF"):
+                return _orientation_of(data[chunk.start : chunk.start + chunk.length].removeprefix(b"Exif\0\0"))
     except struct.error:  # cut short; the pixels were readable all the same
         pass
     return 1
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(name, body) of the chunks of a PNG or a RIFF (WebP) file; nothing for other formats."""
+class _Chunk(NamedTuple):
+    """`length` bytes from `start` on, as the file says; it may have fewer."""
+
+    name: bytes
+    start: int
+    length: int
+
+
+def _chunks(data: bytes) -> Iterator[_Chunk]:
+    """The chunks of a PNG (up to its end; what follows is not its own) or a RIFF (WebP) file; none of other formats."""
     at = {b"\x89PNG": 8, b"RIFF": 12}.get(data[:4], len(data))
     while at + 8 <= len(data):
         if data[0] == 0x89:
@@ -176,8 +178,8 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         else:
             name, length = struct.unpack_from("<4sI", data, at)
             following = at + 8 + length + length % 2
-        yield name, data[at + 8 : at + 8 + length]
-        at = following
+        yield _Chunk(name, at + 8, length)
+        at = following if name != b"IEND" else len(data)
 
 
 def _orientation_of(tiff: bytes) -> int:
