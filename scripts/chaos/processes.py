@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from scripts.launch.rundir import SHARED_MEMORY
 from scripts.launched import Launched, children, descendants
 
 
@@ -53,9 +54,25 @@ def named(server: Launched) -> dict[str, int]:
 
 
 def memory(pid: int) -> int:
-    """Bytes of memory that the process has of its own or shares with the server's others; mapped files not counted."""
+    """Bytes of memory that the process has of its own, and of the shared memory that it sees, mapped once or more.
+
+    That is taken as a whole when it is made, touched or not. Mapped files are not counted.
+    """
     fields = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
-    return sum(int(fields[name].split()[0]) for name in ("RssAnon", "RssShmem")) * 1024
+    return int(fields["RssAnon"].split()[0]) * 1024 + sum(map(_taken, _regions(pid)))
+
+
+def _regions(pid: int) -> set[Path]:
+    """The regions of POSIX shared memory in the process's address space."""
+    paths = (line.split(maxsplit=5)[5:] for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
+    return {Path(path[0]) for path in paths if path and path[0].startswith(f"{SHARED_MEMORY}/")}
+
+
+def _taken(region: Path) -> int:
+    try:
+        return region.stat().st_blocks * 512  # stat(2): of 512 bytes
+    except FileNotFoundError:  # unlinked meanwhile
+        return 0
 
 
 def peak(pid: int) -> int:

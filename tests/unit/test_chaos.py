@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import random
+import tempfile
 from dataclasses import replace
 
 import pytest
 
-from scripts.chaos import report
+from scripts.chaos import processes, report
 from scripts.chaos.account import Outcome, Record, Tally, in_hand, recovery
 from scripts.chaos.calls import Answer, answer_of, calls, cases
 from scripts.chaos.fuzz import damaged, fault_of
@@ -153,3 +156,13 @@ def test_every_call_is_given_files_of_its_kind() -> None:
     assert {case.call for case in found} == set(calls({}))
     assert all(case.call.documents == case.material.is_pdf for case in found)
     assert "DotsOCR" in {call.name for call in calls({"DOTS_MODEL_PATH": "/weights"})}
+
+
+def test_shared_memory_counts_once_and_as_a_whole_before_it_is_touched() -> None:
+    size = 64 << 20
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as region:
+        os.posix_fallocate(region.fileno(), 0, size)
+        before = processes.memory(os.getpid())
+        with mmap.mmap(region.fileno(), size), mmap.mmap(region.fileno(), size):
+            assert abs(processes.memory(os.getpid()) - before - size) < size / 8
+        assert abs(processes.memory(os.getpid()) - before) < size / 8
