@@ -1,5 +1,5 @@
-"""Shows the models what would keep their first callers waiting: a page, every number of lines that the classifier runs
-together, and every width of the recogniser's ladder.
+"""Shows the models what would keep their first callers waiting: a page, one as large as any for the detector, every
+number of lines that the classifier runs together, and every width of the recogniser's ladder.
 
 It goes on beside the first requests, while these leave it room, and takes some seconds; nothing depends on its end.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,12 +40,14 @@ _STAT = Path("/proc/stat")
 
 @dataclass(frozen=True)
 class Ladder:
-    """Of a profile: the version of its networks, and the widths that lines are padded to.
+    """Of a profile: the version of its networks, how many pixels the detector is given at most, and the widths that
+    lines are padded to.
 
     Where the widths are its pages' own it is the least one, which is that of most short lines.
     """
 
     version: int
+    pixels: int
     widths: range
 
 
@@ -56,15 +59,16 @@ def ladders(repository: Path, wanted: Wanted) -> dict[str, Ladder]:
         table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         rules = table.get(wanted.precision.value, table).get("recognition", table["recognition"])
         most = rules["least"] if rules["by_page"] else rules["most"]
-        found[path.stem] = Ladder(table["version"], range(rules["least"], most + 1, rules["step"]))
+        widths = range(rules["least"], most + 1, rules["step"])
+        found[path.stem] = Ladder(table["version"], table["detection"]["max_pixels"], widths)
     default = config.parameters["default_profile"].string_value
     return dict(sorted(found.items(), key=lambda named: named[0] != default))
 
 
 async def warm_up(triton: str, repository: Path, wanted: Wanted, page: bytes) -> bool:
-    """Show the models what their first callers would wait for: a page to every instance of ocr_ensemble, then, with
-    every profile, blank lines in every number to the classifier, and one of every width to every instance of the
-    recogniser.
+    """Show the models what their first callers would wait for: a page to every instance of ocr_ensemble, and a blank
+    one to every instance of the detector, of the default profile; then, with every profile, blank lines in every number
+    to the classifier, and one of every width to every instance of the recogniser.
 
     Args:
         triton: host and port of its gRPC protocol.
@@ -80,9 +84,15 @@ async def warm_up(triton: str, repository: Path, wanted: Wanted, page: bytes) ->
             await asyncio.sleep(_GRACE)
             await until_idle(_PAGE_PATIENCE)
             await _ask_together(client, [_reading(page)] * wanted.layout.pages)
+            by_profile = ladders(repository, wanted)
+            # The memory for the first large page is hundreds of MB: to be had, it takes a third of a second. Those of
+            # the other profiles are left to whoever asks for them.
+            default = next(iter(by_profile.values()))
+            await until_idle(_PAGE_PATIENCE)
+            await _ask_together(client, [_reading(_blank(default.pixels))] * wanted.layout.detection.count)
             # Of each number that it has not seen the first costs 10 ms, and 4 MB.
             lines = client.get_model_config(_CLASSIFIER).config.parameters["rows_per_run"].string_value
-            for profile, ladder in ladders(repository, wanted).items():
+            for profile, ladder in by_profile.items():
                 for count in range(1, int(lines or 0) + 1):
                     await until_idle(_LINE_PATIENCE)
                     await _ask_together(client, [_classification(count, ladder.version)])
@@ -140,8 +150,17 @@ def _reading(picture: bytes, **options: bytes | bool) -> _Request:
 
 
 def _line(width: int, profile: str) -> _Request:
-    picture = b"P6 %d %d 255\n" % (width, _HEIGHT) + b"\xff" * (3 * width * _HEIGHT)
-    return _reading(picture, profile=profile.encode(), use_det=False, use_cls=False)
+    return _reading(_white(width, _HEIGHT), profile=profile.encode(), use_det=False, use_cls=False)
+
+
+def _blank(pixels: int) -> bytes:
+    side = math.isqrt(pixels)
+    return _white(side, side)
+
+
+def _white(width: int, height: int) -> bytes:
+    """A picture, as a PPM file."""
+    return b"P6 %d %d 255\n" % (width, height) + b"\xff" * (3 * width * height)
 
 
 def _classification(lines: int, version: int) -> _Request:

@@ -282,7 +282,8 @@ sys.exit(command.main())
 def start(root: Path, profiles: Sequence[Profile]) -> subprocess.Popen[str]:
     """The command line, with other profiles and another root, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, pickle.dumps(profiles).hex(), str(root)],
+        # Not ignoring SIGINT, as a process does that a shell has started in the background.
+        ["env", "--default-signal=INT", sys.executable, "-c", COMMAND, pickle.dumps(profiles).hex(), str(root)],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
