@@ -60,6 +60,8 @@ _NOT_RUNNING = re.compile("has no available versions|is not found|is not ready|i
 # What a Python model raised while it was loaded, in what Triton says of that.
 _LOAD_FAILURE = re.compile(r"UNAVAILABLE state: (?:\w+: )?(.*?)\s*(?:\n|$)")
 
+# Asks for a stream that ends with the status of a model's error, where it would go on with a bare text.
+_STRICT = {"triton_grpc_error": "true"}
 # The header that opens the protocols that scripts/launch keeps from the world.
 _ADMIN = "triton-grpc-protocol-ocr-admin"
 _POLL_INTERVAL = 0.1
@@ -122,9 +124,7 @@ class Triton:
         async def request() -> AsyncIterator[dict[str, object]]:
             yield {"model_name": model, "inputs": _tensors(inputs), "request_id": request_id.get()}
 
-        # An error comes as a bare text. With the header that asks for its status, too (triton_grpc_error), one in some
-        # thousand errors has brought Triton (2.51) down.
-        responses = self._client.stream_infer(request(), stream_timeout=timeout)
+        responses = self._client.stream_infer(request(), stream_timeout=timeout, headers=_STRICT)
         try:
             async for result, error in responses:
                 if error is not None:
@@ -219,7 +219,7 @@ class Triton:
         if marked:
             return _CALLERS_MATTER[marked[1]](marked[2])
         match error.status():
-            # Without a status: what a stream says.
+            # Without a status: what a stream says of its own, not of its model's.
             case "StatusCode.NOT_FOUND" | None as status if status or _NOT_RUNNING.search(message):
                 return ModelUnavailableError(f"the model {model!r} is not loaded")
             case "StatusCode.UNAVAILABLE" | "StatusCode.INTERNAL" if _NOT_RUNNING.search(message):
