@@ -91,7 +91,8 @@ async def warm_up(triton: str, repository: Path, wanted: Wanted, page: bytes) ->
             await until_idle(_PAGE_PATIENCE)
             await _ask_together(client, [_reading(_blank(default.pixels))] * wanted.layout.detection.count)
             # Of each number that it has not seen the first costs 10 ms, and 4 MB.
-            lines = client.get_model_config(_CLASSIFIER).config.parameters["rows_per_run"].string_value
+            answer = await asyncio.to_thread(client.get_model_config, _CLASSIFIER, client_timeout=_TIMEOUT)
+            lines = answer.config.parameters["rows_per_run"].string_value
             for profile, ladder in by_profile.items():
                 for count in range(1, int(lines or 0) + 1):
                     await until_idle(_LINE_PATIENCE)

@@ -19,6 +19,7 @@ from scripts.chaos.load import judged
 from scripts.chaos.material import Material, broken, small
 from scripts.chaos.soak import Holdings, problems
 from scripts.chaos.trials import Result
+from scripts.launch.rundir import SHARED_MEMORY
 
 RIGHT = answer_of(200, b'{"success": true, "results": [{"text": "one"}], "processing_time": 0.1}')
 
@@ -160,7 +161,7 @@ def test_every_call_is_given_files_of_its_kind() -> None:
 
 def test_shared_memory_counts_once_and_as_a_whole_before_it_is_touched() -> None:
     size = 64 << 20
-    with tempfile.NamedTemporaryFile(dir="/dev/shm") as region:
+    with tempfile.NamedTemporaryFile(dir=SHARED_MEMORY) as region:
         os.posix_fallocate(region.fileno(), 0, size)
         before = processes.memory(os.getpid())
         with mmap.mmap(region.fileno(), size), mmap.mmap(region.fileno(), size):
