@@ -55,13 +55,12 @@ _CALLERS_MATTER: dict[str, type[ServiceError]] = {
 }
 _MARKED = re.compile(rf"\[({'|'.join(_CALLERS_MATTER)})\] (.*)", re.DOTALL)
 
-# What Triton says of a model that it knows and has not loaded, and of one whose process has died.
+# What Triton says of a model that it knows and has not loaded, of one whose process has died, and when it is ending.
 _NOT_RUNNING = re.compile("has no available versions|is not found|is not ready|is not healthy")
+_STOPPING = re.compile("has stopped accepting new")
 # What a Python model raised while it was loaded, in what Triton says of that.
 _LOAD_FAILURE = re.compile(r"UNAVAILABLE state: (?:\w+: )?(.*?)\s*(?:\n|$)")
 
-# Asks for a stream that ends with the status of a model's error, where it would go on with a bare text.
-_STRICT = {"triton_grpc_error": "true"}
 # The header that opens the protocols that scripts/launch keeps from the world.
 _ADMIN = "triton-grpc-protocol-ocr-admin"
 _POLL_INTERVAL = 0.1
@@ -124,17 +123,23 @@ class Triton:
         async def request() -> AsyncIterator[dict[str, object]]:
             yield {"model_name": model, "inputs": _tensors(inputs), "request_id": request_id.get()}
 
-        responses = self._client.stream_infer(request(), stream_timeout=timeout, headers=_STRICT)
+        # Of a model's error a stream tells the text alone. It would tell the status, too, with the header
+        # triton_grpc_error, but Triton (2.51) closes such a stream while its model still answers, and crashes.
+        responses = self._client.stream_infer(request(), stream_timeout=timeout)
+        failure: InferenceServerException | None = None
         try:
             async for result, error in responses:
-                if error is not None:
-                    raise self._translated(error, model, timeout) from error
-                yield _arrays(result)
+                # Triton ends a stream after an error. To be cancelled just then, it can miss the end of the request,
+                # and never unloads the model.
+                if failure is None and error is None:
+                    yield _arrays(result)
+                failure = failure or error
         except grpc.RpcError as error:
-            status = InferenceServerException(error.details(), str(error.code()))
-            raise self._translated(status, model, timeout) from error
+            failure = failure or InferenceServerException(error.details(), str(error.code()))
         finally:
             responses.cancel()
+        if failure is not None:
+            raise self._translated(failure, model, timeout) from failure
 
     async def unload(self, model: str, timeout: float) -> None:
         """Unload `model`: what it is working on is finished, then its memory is freed, and then this returns.
@@ -219,9 +224,11 @@ class Triton:
         if marked:
             return _CALLERS_MATTER[marked[1]](marked[2])
         match error.status():
-            # Without a status: what a stream says of its own, not of its model's.
+            # Without a status: what a stream says.
             case "StatusCode.NOT_FOUND" | None as status if status or _NOT_RUNNING.search(message):
                 return ModelUnavailableError(f"the model {model!r} is not loaded")
+            case None if _STOPPING.search(message):
+                return TritonUnavailableError("the inference server is not available; try again later")
             case "StatusCode.UNAVAILABLE" | "StatusCode.INTERNAL" if _NOT_RUNNING.search(message):
                 return ModelUnavailableError(f"the model {model!r}, or one that it calls, is not running")
             case "StatusCode.UNAVAILABLE" | "StatusCode.CANCELLED":

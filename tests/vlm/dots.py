@@ -57,9 +57,7 @@ class Stream:
             **{name: np.array([flag]) for name, flag in flags.items()},
             **{f"return_{name}": np.array([True]) for name in additional},
         }
-        self._client.start_stream(
-            lambda result, error: self._results.put((result, error)), headers={"triton_grpc_error": "true"}
-        )
+        self._client.start_stream(lambda result, error: self._results.put((result, error)))
         self._client.async_stream_infer(MODEL, [_input(*named) for named in tensors.items()])
 
     def __iter__(self) -> Iterator[Response]:
