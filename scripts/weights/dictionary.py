@@ -9,8 +9,9 @@ def parse(text: str) -> tuple[str, ...]:
     """The entries of a published dictionary: one to a line, ended by '\\n' or '\\r\\n'.
 
     Nothing else ends a line: U+2028, U+0085, '\\v' and their like, at which str.splitlines would break, are characters.
+    The byte-order mark that some editors put before the first is none.
     """
-    return tuple(text.replace("\r\n", "\n").removesuffix("\n").split("\n"))
+    return tuple(text.removeprefix("\ufeff").replace("\r\n", "\n").removesuffix("\n").split("\n"))
 
 
 def complete(entries: tuple[str, ...], classes: int) -> tuple[str, ...]:

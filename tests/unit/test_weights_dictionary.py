@@ -18,6 +18,10 @@ def test_a_file_with_windows_line_ends_holds_the_same_characters() -> None:
     assert dictionary.parse("a\r\nb\r\n") == dictionary.parse("a\nb\n") == ("a", "b")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_character() -> None:
+    assert dictionary.parse(b"\xef\xbb\xbfa\nb\n".decode()) == ("a", "b")
+
+
 def test_the_space_is_appended_where_one_character_is_missing() -> None:
     assert dictionary.complete(("a", "b"), classes=4) == ("a", "b", " ")
 
