@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -105,35 +105,51 @@ class Wanted:
     layout: Layout
 
 
-def wish(environment: Mapping[str, str], tuned: Path) -> Wanted:
+def wish(environment: Mapping[str, str], tuned: Path, say: Callable[[str], None] = lambda line: None) -> Wanted:
     """What OCR_PRECISION and OCR_MODE ask for, on this machine.
 
     Args:
         environment: where the settings are.
         tuned: the file that `save` has written, if it has.
+        say: told where that file is of no use.
 
     Raises:
         SettingError: one of the settings has no such value.
     """
     mode = _choice(environment, "OCR_MODE", Mode, Mode.THROUGHPUT)
-    return Wanted(_choice(environment, "OCR_PRECISION", Precision, Precision.EXACT), found(tuned, Machine.here(), mode))
+    precision = _choice(environment, "OCR_PRECISION", Precision, Precision.EXACT)
+    return Wanted(precision, found(tuned, Machine.here(), mode, say))
 
 
 def save(path: Path, machine: Machine, layouts: Mapping[Mode, Layout]) -> None:
     """Keep the layouts that were found on a machine."""
     kept = {mode.value: asdict(layout) for mode, layout in layouts.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": asdict(machine), "layouts": kept}, indent=1) + "\n")
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps({"machine": asdict(machine), "layouts": kept}, indent=1) + "\n")
+    unfinished.replace(path)
 
 
-def found(path: Path, machine: Machine, mode: Mode) -> Layout:
-    """The layout that was found for that mode on such a machine, else the usual one."""
+def found(path: Path, machine: Machine, mode: Mode, say: Callable[[str], None]) -> Layout:
+    """The layout that was found for that mode on such a machine, else the usual one.
+
+    A file that cannot be read, which may be of another version, is said, and as good as none.
+    """
     try:
-        kept: dict[str, Any] = json.loads(path.read_text())
+        layout = _kept(path, machine, mode)
     except FileNotFoundError:
-        return usual(mode, machine.cpus)
+        layout = None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        say(f"{path} is not as this scripts/tune writes it: the usual layout is taken until it is run again.")
+        layout = None
+    return layout or usual(mode, machine.cpus)
+
+
+def _kept(path: Path, machine: Machine, mode: Mode) -> Layout | None:
+    """None where the file is about another machine. Raises what comes of reading a file that may hold anything."""
+    kept: dict[str, Any] = json.loads(path.read_text())
     if Machine(**kept["machine"]) != machine:
-        return usual(mode, machine.cpus)
+        return None
     values: dict[str, Any] = kept["layouts"][mode.value]
     values |= {name: Instances(**value) for name, value in values.items() if isinstance(value, dict)}
     return Layout(**values)

@@ -87,7 +87,7 @@ async def running_server(
         TritonError: Triton cannot run on this machine.
         GaveUp: a service died before it was ready.
     """
-    wanted = wanted or wish(os.environ, TUNED)
+    wanted = wanted or wish(os.environ, TUNED, say)
     listeners.check_free(triton=parts.triton, adapter=parts.adapter)
     adopt_orphans()
     url = f"http://{listeners.local_host}:{listeners.adapter}"

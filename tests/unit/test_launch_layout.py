@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,39 @@ def test_for_throughput_many_cores_look_for_the_text_of_several_pictures() -> No
 def test_what_was_found_on_a_machine_holds_there_and_nowhere_else(tmp_path: Path) -> None:
     path = tmp_path / "cache" / "layouts.json"
     machine = Machine("processor", 2)
-    assert found(path, machine, Mode.LATENCY) == usual(Mode.LATENCY, 2)
+    said: list[str] = []
+    assert found(path, machine, Mode.LATENCY, said.append) == usual(Mode.LATENCY, 2)
     save(path, machine, {Mode.LATENCY: LAYOUT, Mode.THROUGHPUT: usual(Mode.THROUGHPUT, 2)})
-    assert found(path, machine, Mode.LATENCY) == LAYOUT
-    assert found(path, Machine("processor", 4), Mode.LATENCY) == usual(Mode.LATENCY, 4)
+    assert found(path, machine, Mode.LATENCY, said.append) == LAYOUT
+    assert found(path, Machine("processor", 4), Mode.LATENCY, said.append) == usual(Mode.LATENCY, 4)
+    assert [entry.name for entry in path.parent.iterdir()] == ["layouts.json"]
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: text.replace('"lines"', '"rows"'),
+        lambda text: text.replace('"threads"', '"cores"'),
+        lambda text: text.replace('"latency"', '"speed"'),
+        lambda text: text.replace('"cpus"', '"cores"'),
+        lambda text: '{"machine": {"processor": "processor", "cpus": 2}, "layouts": {"latency": 1}}',
+    ],
+)
+def test_a_file_of_layouts_that_is_cut_or_of_another_version_is_said_and_no_hindrance(
+    tmp_path: Path, change: Callable[[str], str]
+) -> None:
+    path = tmp_path / "layouts.json"
+    machine = Machine("processor", 2)
+    save(path, machine, {Mode.LATENCY: LAYOUT})
+    path.write_text(change(path.read_text()))
+    said: list[str] = []
+    assert found(path, machine, Mode.LATENCY, said.append) == usual(Mode.LATENCY, 2)
+    assert len(said) == 1
+    assert said[0].startswith(f"{path} ")
 
 
 def test_settings_choose_precision_and_mode(tmp_path: Path) -> None:
