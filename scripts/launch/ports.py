@@ -34,14 +34,21 @@ SETTINGS = {
 
 _TRITON_SETTINGS = ("OCR_TRITON_HTTP_PORT", "OCR_TRITON_GRPC_PORT", "OCR_TRITON_METRICS_PORT")
 
+_EVERY_IPV4, _EVERY_IPV6 = "0.0.0.0", "::"  # noqa: S104 - a server is there to be reached
+
 
 class PortError(Exception):
-    """A port setting is no port number, is given twice, or is in use; the message names the setting."""
+    """A port setting is no port number, is given twice, or is in use, or OCR_HOST is no address; the message names the
+    setting."""
 
 
 @dataclass(frozen=True)
 class Listeners:
-    """The address that everything binds, and a port for each listener; the last three need not be there."""
+    """The address that everything binds, and a port for each listener; the last three need not be there.
+
+    Where that address stands for all of its family, the adapter binds all of the other family too: clients look
+    `localhost` up, and some go to ::1 alone.
+    """
 
     host: str
     adapter: int
@@ -61,13 +68,13 @@ class Listeners:
             drop_in: whether a port that is not set is the one that the documents' own servers have.
 
         Raises:
-            PortError: a value is not a number from 1 to 65535.
+            PortError: a value is not a number from 1 to 65535, or the host cannot be resolved.
         """
         # None only where the field may be None.
         ports: list[Any] = [
             _port(environment, setting, port.drop_in if drop_in else port.default) for setting, port in SETTINGS.items()
         ]
-        return cls(environment.get("OCR_HOST") or "0.0.0.0", *ports)  # noqa: S104 - a server is there to be reached
+        return cls(_address(environment.get("OCR_HOST") or _EVERY_IPV4), *ports)
 
     @classmethod
     def free(cls, host: str = "127.0.0.1", drop_in: bool = False) -> Listeners:
@@ -101,8 +108,8 @@ class Listeners:
 
     @property
     def local_host(self) -> str:
-        """The address under which a process on this machine reaches the listeners."""
-        return "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
+        """The host under which a process on this machine reaches the listeners, as it stands in a URL."""
+        return in_url({_EVERY_IPV4: "127.0.0.1", _EVERY_IPV6: "::1"}.get(self.host, self.host))
 
     @property
     def _adapters(self) -> list[int]:
@@ -112,7 +119,13 @@ class Listeners:
 
     def open_adapter(self) -> list[socket.socket]:
         """The adapter's sockets, bound and not yet listening. Raises OSError."""
-        return [_bound(self.host, port) for port in self._adapters]
+        return [_bound(host, port) for port in self._adapters for host in self._adapter_hosts]
+
+    @property
+    def _adapter_hosts(self) -> list[str]:
+        if self.host not in (_EVERY_IPV4, _EVERY_IPV6):
+            return [self.host]
+        return [host for host in (_EVERY_IPV4, _EVERY_IPV6) if host == self.host or _has(host)]
 
     def check_free(self, *, triton: bool = True, adapter: bool = True) -> None:
         """Raise PortError, naming every setting whose port cannot be bound and, where it can be told, who holds it.
@@ -124,16 +137,19 @@ class Listeners:
         problems = []
         owner: dict[int, str] = {}
         for setting, port in self.by_setting.items():
-            if not (triton if setting in _TRITON_SETTINGS else adapter):
+            of_triton = setting in _TRITON_SETTINGS
+            if not (triton if of_triton else adapter):
                 continue
             if port in owner:
                 problems.append(f"{setting} and {owner[port]} are both {port}")
                 continue
             owner[port] = setting
-            try:
-                _bound(self.host, port).close()
-            except OSError as error:
-                problems.append(f"{setting}={port} ({SETTINGS[setting].what}) {_why(error, port, self.host)}")
+            for host in [self.host] if of_triton else self._adapter_hosts:
+                try:
+                    _bound(host, port).close()
+                except OSError as error:
+                    problems.append(f"{setting}={port} ({SETTINGS[setting].what}) {_why(error, port, host)}")
+                    break
         if problems:
             raise PortError("\n".join(problems))
 
@@ -147,9 +163,33 @@ def _port(environment: Mapping[str, str], setting: str, default: int | None) -> 
     return int(value)
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    listener = socket.socket()
+def in_url(host: str) -> str:
+    """The host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _address(host: str) -> str:
+    """What the name stands for; of two families, IPv4's. (Triton knows no names.)"""
     try:
+        return str(min(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))[4][0])
+    except (OSError, UnicodeError) as error:
+        raise PortError(f"OCR_HOST={host!r} is no address: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _has(host: str) -> bool:
+    """Whether this machine has the family of that address."""
+    with suppress(OSError):
+        _bound(host, 0).close()
+        return True
+    return False
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        if listener.family == socket.AF_INET6:
+            # IPv4 has sockets of its own: there its clients have IPv4's addresses.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # As the servers do: connections of an earlier run that are still in TIME_WAIT are no hindrance.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.launch.ports import Listeners
+from scripts.launch.ports import Listeners, in_url
 from scripts.machine import LIBPYTHON, VERSION, libpython_directory
 
 # The models of the OCR pipeline.
@@ -169,9 +169,9 @@ def command(
         f"--model-config-name={triton.configuration}",
         # Every configuration is complete; without this each Python model would be started twice, once to ask it.
         "--disable-auto-complete-config",
-        f"--http-address={listeners.host}",
+        f"--http-address={'ipv6:' * (':' in listeners.host)}{listeners.host}",
         f"--http-port={listeners.http}",
-        f"--grpc-address={listeners.host}",
+        f"--grpc-address={in_url(listeners.host)}",
         f"--grpc-port={listeners.grpc}",
         f"--metrics-port={listeners.metrics}",
         # A client may look this often, in ms, whether the connection still stands.

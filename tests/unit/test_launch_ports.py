@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from scripts.launch.ports import Listeners, PortError
+from tests.ipv6 import needs_ipv6
 
 
 def test_the_ports_are_those_of_the_documents_unless_set() -> None:
@@ -13,6 +18,82 @@ def test_the_ports_are_those_of_the_documents_unless_set() -> None:
     assert Listeners.from_environment({"OCR_HOST": "127.0.0.1", "OCR_TRITON_GRPC_PORT": "9001"}) == Listeners(
         "127.0.0.1", 8080, 8000, 9001, 8002
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "local"),
+    [
+        ("0.0.0.0", "0.0.0.0", "127.0.0.1"),  # noqa: S104
+        ("127.0.0.2", "127.0.0.2", "127.0.0.2"),
+        ("localhost", "127.0.0.1", "127.0.0.1"),
+        ("::", "::", "[::1]"),
+        ("::1", "::1", "[::1]"),
+    ],
+)
+def test_the_host_is_an_address_and_stands_in_urls_as_they_want_it(host: str, address: str, local: str) -> None:
+    listeners = Listeners.from_environment({"OCR_HOST": host})
+    assert (listeners.host, listeners.local_host) == (address, local)
+
+
+def test_a_host_that_is_no_address_is_named() -> None:
+    with pytest.raises(PortError, match=r"OCR_HOST='nowhere\.invalid' is no address"):
+        Listeners.from_environment({"OCR_HOST": "nowhere.invalid"})
+
+
+def reached(listeners: Listeners) -> list[str]:
+    """Where a client finds the adapter, once its sockets listen."""
+    found = []
+    sockets = listeners.open_adapter()
+    for listener in sockets:
+        listener.listen()
+    for host in ("127.0.0.1", "::1"):
+        with suppress(OSError):
+            socket.create_connection((host, listeners.adapter), timeout=5).close()
+            found.append(host)
+    for listener in sockets:
+        listener.close()
+    return found
+
+
+@needs_ipv6
+@pytest.mark.parametrize(
+    ("host", "addresses"),
+    [
+        ("0.0.0.0", ["127.0.0.1", "::1"]),  # noqa: S104
+        ("::", ["127.0.0.1", "::1"]),
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+    ],
+)
+def test_the_adapter_is_reached_over_both_protocols_where_its_host_is_every_address(
+    host: str, addresses: list[str]
+) -> None:
+    listeners = replace(Listeners.free(), host=host)
+    listeners.check_free()
+    assert reached(listeners) == addresses
+
+
+def test_a_machine_without_ipv6_serves_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    class WithoutIPv6(socket.socket):
+        def __init__(self, family: int = socket.AF_INET, *arguments: Any, **named: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *arguments, **named)
+
+    monkeypatch.setattr(socket, "socket", WithoutIPv6)
+    listeners = replace(Listeners.free(), host="0.0.0.0")  # noqa: S104
+    listeners.check_free()
+    assert reached(listeners) == ["127.0.0.1"]
+    with pytest.raises(PortError, match=f"OCR_PORT={listeners.adapter} .* cannot be opened on ::"):
+        replace(listeners, host="::").check_free(triton=False)
+
+
+@needs_ipv6
+def test_a_port_that_is_in_use_over_ipv6_alone_is_named() -> None:
+    listeners = replace(Listeners.free(), host="0.0.0.0")  # noqa: S104
+    held = socket.create_server(("::1", listeners.adapter), family=socket.AF_INET6)
+    with held, pytest.raises(PortError, match=f"OCR_PORT={listeners.adapter} .* in use by .*process {os.getpid()}"):
+        listeners.check_free()
 
 
 def test_a_drop_in_has_the_ports_of_the_documents_own_servers_and_triton_makes_room() -> None:
