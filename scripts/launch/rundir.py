@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -18,6 +19,14 @@ from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
 ENVIRONMENTS = Path("/tmp")  # noqa: S108 - where Triton's Python backend makes its folders, whatever TMPDIR says
+LINKS = Path("/tmp")  # noqa: S108 - bash takes its name as it is
+
+_UNQUOTED = re.compile(r"[\w@%+=:,./-]+")
+
+
+def needs_quotes(path: Path) -> bool:
+    """Whether bash might take the path for something else than itself."""
+    return not _UNQUOTED.fullmatch(str(path))
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,18 @@ class RunDirectory:
     """The folder of one running server."""
 
     path: Path
+
+    @property
+    def unquoted(self) -> Path:
+        """The folder by a name that needs no quotes, while the server runs; it is a link's where its own needs them.
+
+        Triton's Python backend writes the paths of models and backends into a command for bash as they are.
+        """
+        return self._link if needs_quotes(self.path) else self.path
+
+    @property
+    def _link(self) -> Path:
+        return LINKS / f"ocr_{self.path.name}"
 
     @property
     def shared_memory_prefix(self) -> str:
@@ -45,6 +66,13 @@ class RunDirectory:
                 if folder.stat().st_ctime >= began:
                     folder.rmdir()
 
+    def remove(self) -> None:
+        """Remove everything of it; only to be called while no process of the server lives."""
+        self.remove_leftovers()
+        if self._link.is_symlink():
+            self._link.unlink()
+        shutil.rmtree(self.path, ignore_errors=True)
+
 
 @contextmanager
 def run_directory(parent: Path) -> Iterator[RunDirectory]:
@@ -57,10 +85,11 @@ def run_directory(parent: Path) -> Iterator[RunDirectory]:
         run.path.mkdir()
         descriptor = _lock(run.path)
     try:
+        if run.unquoted != run.path:
+            run.unquoted.symlink_to(run.path.absolute())
         yield run
     finally:
-        run.remove_leftovers()
-        shutil.rmtree(run.path, ignore_errors=True)
+        run.remove()
         os.close(descriptor)
 
 
@@ -88,6 +117,5 @@ def _remove_if_dead(run: RunDirectory) -> None:
         descriptor = _lock(run.path, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, FileNotFoundError):  # it runs, or it has just removed itself
         return
-    run.remove_leftovers()
-    shutil.rmtree(run.path, ignore_errors=True)
+    run.remove()
     os.close(descriptor)

@@ -179,11 +179,11 @@ def _triton(
     wanted: Wanted,
     with_pytorch: bool,
 ) -> Service:
-    installation = triton.installation(os.environ, run.path / "backends", ROOT / "backends")
+    installation = triton.installation(os.environ, run.unquoted / "backends", ROOT / "backends")
     models = ROOT / "model_repository"
     # The layout is a CPU's; what another configuration says of instances and threads holds.
     if installation.configuration == triton.CONFIGURATION:
-        models = run.path / "models"
+        models = run.unquoted / "models"
         if wanted.precision is Precision.FAST and not repository.has_bfloat16():
             say("OCR_PRECISION=fast: this processor has no bfloat16, so the networks compute in float32.")
             wanted = replace(wanted, precision=Precision.EXACT)

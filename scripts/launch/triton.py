@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.launch.ports import Listeners, in_url
+from scripts.launch.rundir import needs_quotes
 from scripts.machine import LIBPYTHON, VERSION, libpython_directory
 
 # The models of the OCR pipeline.
@@ -158,7 +159,13 @@ def command(
         repository: the model repository.
         shared_memory_prefix: how the names of the shared memory regions of the Python stubs begin.
         key: the value of the header `ADMIN_HEADER`, without which no client may change what the server runs.
+
+    Raises:
+        TritonError: a folder has a name that Triton's Python backend cannot cope with.
     """
+    for folder in (triton.backends, repository):
+        if needs_quotes(folder):
+            raise TritonError(f"{folder}: Triton's Python backend cannot run from here, since bash minds the name")
     restricted = f"model-repository,logging,trace:{ADMIN_HEADER}={key}"
     return [
         str(triton.server),

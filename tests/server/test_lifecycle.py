@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.client import upload
+from scripts.client import is_ready, upload
 from scripts.launch.ports import Listeners
 from scripts.launch.server import ROOT
-from scripts.launched import LAUNCH, Launched, alive, descendants, environment, eventually, launched
+from scripts.launched import LAUNCH, START_TIMEOUT, Launched, alive, descendants, environment, eventually, launched
 from tests import pages
+from tests.ipv6 import needs_ipv6
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,36 @@ def test_a_service_that_cannot_start_ends_the_launcher_with_a_last_word(tmp_path
     broken = subprocess.run(LAUNCH, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60, check=False)
     assert broken.returncode == 1
     assert "The adapter ended with exit status" in broken.stderr
+
+
+def test_folders_with_names_that_bash_minds_are_no_hindrance(tmp_path: Path, picture: Path) -> None:
+    state = tmp_path / "it's (my) $HOME & 目录"
+    with launched(tmp_path / "log", OCR_STATE_DIR=str(state)) as server:
+        server.wait_ready()
+        assert texts(server, picture) == list(pages.MIXED)
+
+
+@needs_ipv6
+@pytest.mark.parametrize("host", ["0.0.0.0", "::1"])  # noqa: S104
+def test_clients_that_take_localhost_for_ipv6_are_served(tmp_path: Path, picture: Path, host: str) -> None:
+    with launched(tmp_path / "log", OCR_HOST=host) as server:
+        url = f"http://[::1]:{server.listeners.adapter}"
+        assert eventually(lambda: is_ready(url) or server.process.poll() is not None, START_TIMEOUT)
+        assert [result["text"] for result in upload(url, picture)["results"]] == list(pages.MIXED)
+
+
+def test_the_health_check_finds_a_triton_that_runs_alone(tmp_path: Path) -> None:
+    settings = environment(Listeners.free(), OCR_STATE_DIR=str(tmp_path))
+
+    def healthy() -> bool:
+        program = [sys.executable, "-m", "scripts.launch.health"]
+        return subprocess.run(program, cwd=ROOT, env=settings, check=False).returncode == 0
+
+    with (tmp_path / "log").open("wb") as log:
+        triton = subprocess.Popen([*LAUNCH, "triton"], cwd=ROOT, env=settings, stdout=log, stderr=log)
+    try:
+        assert eventually(healthy, START_TIMEOUT, 0.5), (tmp_path / "log").read_text()
+    finally:
+        triton.terminate()
+        triton.wait()
+    assert not healthy()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts.launch import rundir
+from scripts.launch.ports import Listeners
 from scripts.launch.rundir import RunDirectory, run_directory
 from scripts.launch.triton import (
     Installation,
@@ -18,6 +20,7 @@ from scripts.launch.triton import (
     StubWatch,
     TritonError,
     build_backend_directory,
+    command,
     environment,
     installation,
     models,
@@ -79,6 +82,25 @@ def test_the_ocr_models_are_loaded_where_there_is_what_runs_networks(tmp_path: P
     assert models(triton) == []
     (tmp_path / "onnxruntime").mkdir()
     assert {*models(triton)} == {"doc_onnx", "det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble"}
+
+
+@pytest.mark.parametrize(
+    ("host", "http", "grpc"),
+    [("127.0.0.1", "127.0.0.1", "127.0.0.1"), ("::1", "ipv6:::1", "[::1]"), ("::", "ipv6:::", "[::]")],
+)
+def test_each_protocol_of_triton_is_told_its_address_as_it_wants_it(host: str, http: str, grpc: str) -> None:
+    triton = Installation(Path("tritonserver"), Path("/backends"), {}, "cuda")
+    words = command(triton, Listeners(host, 1, 2, 3, 4), Path("/models"), "prefix", "key")
+    assert {f"--http-address={http}", f"--grpc-address={grpc}"} <= {*words}
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "$HOME", "a&b", "~", "(1)"])
+def test_a_folder_whose_name_bash_would_change_is_refused_by_name(name: str) -> None:
+    listeners = Listeners("127.0.0.1", 1, 2, 3, 4)
+    for backends, models_folder in ((f"/{name}/backends", "/models"), ("/backends", f"/{name}/models")):
+        triton = Installation(Path("tritonserver"), Path(backends), {}, "cuda")
+        with pytest.raises(TritonError, match=f"^{re.escape(f'/{name}/')}"):
+            command(triton, listeners, Path(models_folder), "prefix", "key")
 
 
 def test_the_log_keeps_everything_and_passes_on_what_matters(tmp_path: Path) -> None:
@@ -162,6 +184,32 @@ def test_a_run_leaves_neither_folder_nor_shared_memory(tmp_path: Path, shared_me
         (run.path / "file").touch()
     assert list(shared_memory.iterdir()) == [other]
     assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_run_has_a_name_that_bash_takes_as_it_is(
+    tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    monkeypatch.setattr(rundir, "LINKS", links)
+    for parent in (tmp_path / "run", tmp_path / "运行"):
+        with run_directory(parent) as run:
+            assert run.unquoted == run.path
+    odd = tmp_path / "it's (my) $HOME & co" / "run"
+    with run_directory(odd) as run:
+        (run.unquoted / "file").touch()
+        echo = subprocess.run(["bash", "-c", f"echo {run.unquoted}/*"], capture_output=True, text=True, check=True)
+        assert echo.stdout == f"{run.unquoted}/file\n"
+        assert (run.path / "file").exists()
+        run.remove_leftovers()  # Triton is started again
+        assert (run.unquoted / "file").exists()
+    assert not list(links.iterdir())
+
+    killed = RunDirectory(odd / "killed")
+    killed.path.mkdir()
+    killed.unquoted.symlink_to(killed.path)
+    with run_directory(odd) as run:
+        assert [*links.iterdir()] == [run.unquoted]
 
 
 def test_a_run_leaves_no_empty_folder_for_packed_environments(
