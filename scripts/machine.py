@@ -1,4 +1,5 @@
-"""What has to be on the machine beside the interpreter, before anything can be installed: venv and libpython.
+"""What the machine has to be, and to have beside the interpreter, before anything can be installed: x86-64 Linux, venv
+and libpython.
 
 The standard library is enough to import this module. Run as a script it prints each thing that is missing, with the
 Debian or Ubuntu package that brings it, and exits with 1 when there was any.
@@ -14,6 +15,7 @@ from pathlib import Path
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 LIBPYTHON = f"libpython{VERSION}.so.1.0"
+PLATFORM = "linux-x86_64"
 
 
 def libpython_directory() -> Path | None:
@@ -35,7 +37,11 @@ def libpython_directory() -> Path | None:
 
 
 def missing() -> list[str]:
-    """One sentence for each thing that the running interpreter lacks."""
+    """One sentence for each thing that the running interpreter lacks; on another platform nothing would help it."""
+    if (platform := sysconfig.get_platform()) != PLATFORM:
+        return [
+            f"The server runs on {PLATFORM} alone, since Triton's wheel is made for nothing else; this is {platform}"
+        ]
     found = []
     if any(importlib.util.find_spec(module) is None for module in ("venv", "ensurepip")):
         found.append(f"Python's venv module is missing: apt-get install python{VERSION}-venv")

@@ -91,6 +91,19 @@ def test_what_is_missing_is_named_with_the_package_that_brings_it() -> None:
     assert f"apt-get install libpython{version}\n" in result.stderr
 
 
+def test_a_machine_of_another_kind_is_refused_with_its_name(checkout: Path) -> None:
+    arm = checkout / "python3"
+    # An interpreter that would make an environment, and find no package for it.
+    arm.write_text(f'#!/bin/sh\n_PYTHON_HOST_PLATFORM=linux-aarch64 exec "{sys.executable}" "$@"\n')
+    arm.chmod(0o755)
+    result = bootstrap(checkout, python=str(arm))
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "The server runs on linux-x86_64 alone, since Triton's wheel is made for nothing else; this is linux-aarch64"
+    ]
+    assert not (checkout / ".venv").exists()
+
+
 def test_offline_leaves_pip_one_folder_and_the_command_its_other_arguments(tmp_path: Path) -> None:
     wheels = tmp_path / "all wheels"
     wheels.mkdir()
