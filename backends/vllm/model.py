@@ -42,6 +42,8 @@ else:  # Triton puts this file's folder, not the project's root, on the path
 
 # Seconds between two looks at who has left, at what the engine has done, and at whether it lives.
 _INTERVAL = 0.1
+# Seconds in which Triton unloads a model that nobody holds fast.
+_UNLOAD_TIMEOUT = 5.0
 
 
 class TritonPythonModel:
@@ -112,6 +114,12 @@ class TritonPythonModel:
             await loop.run_in_executor(self._talk, self._metrics.publish)
         pb_utils.Logger.log_error(f"{self._name}: the engine's processes have ended, so the model is unloaded")
         await asyncio.to_thread(pb_utils.unload_model, self._name)
+        # Unloaded, the engine is closed, and this ends here.
+        await asyncio.sleep(_UNLOAD_TIMEOUT)
+        # Triton (2.51) keeps a request, and the request its model, until the gRPC stream ends that it came by: of a
+        # client that leaves its stream open nobody can say when. Without this process Triton is started anew.
+        pb_utils.Logger.log_error(f"{self._name}: a stream is open that keeps it from being unloaded: its process ends")
+        os._exit(1)
 
     def _house_left(self, keeping: Future[None]) -> None:
         if not keeping.cancelled() and (error := keeping.exception()):

@@ -62,15 +62,25 @@ class Stream:
 
     def __iter__(self) -> Iterator[Response]:
         final = False
-        while not final:
-            result, error = self._results.get(timeout=PATIENCE)
-            if error:
-                raise error
-            response = result.get_response()
-            final = response.parameters["triton_final_response"].bool_param
-            outputs = {output.name: result.as_numpy(output.name).tolist() for output in response.outputs}
-            yield Response({name: [_plain(value) for value in values] for name, values in outputs.items()}, final)
-        self._client.stop_stream()
+        try:
+            while not final:
+                response = self.response()
+                final = response.final
+                yield response
+        finally:
+            self._client.stop_stream()
+
+    def response(self) -> Response:
+        """The next one."""
+        result, error = self._results.get(timeout=PATIENCE)
+        if error:
+            raise error
+        response = result.get_response()
+        outputs = {output.name: result.as_numpy(output.name).tolist() for output in response.outputs}
+        return Response(
+            {name: [_plain(value) for value in values] for name, values in outputs.items()},
+            final=response.parameters["triton_final_response"].bool_param,
+        )
 
     def cancel(self) -> None:
         """Leave before the answer is there."""

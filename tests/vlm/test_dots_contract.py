@@ -151,7 +151,7 @@ def test_a_killed_engine_fails_its_requests_and_is_started_again(dots, picture):
     before = engine_processes(dots)
     core = next(pid for pid, title in before.items() if "EngineCore" in title)
     asked = Stream(dots, QUESTION, picture, sampling=ENDLESS, stream=True)
-    next(iter(asked))
+    asked.response()
     os.kill(core, signal.SIGKILL)
     with pytest.raises(InferenceServerException, match="engine has died"):
         list(asked)
@@ -159,6 +159,19 @@ def test_a_killed_engine_fails_its_requests_and_is_started_again(dots, picture):
     wait_loaded(dots, "dots")
     [response] = Stream(dots, QUESTION, picture, sampling=GREEDY, exclude_input_in_output=True)
     assert response.text.startswith("Pump P-101")
+
+
+def test_a_killed_engine_is_started_again_though_a_client_keeps_its_stream(dots, picture):
+    kept = Stream(dots, QUESTION, picture, sampling=GREEDY, exclude_input_in_output=True)
+    assert kept.response().text.startswith("Pump P-101")
+    before = engine_processes(dots)
+    os.kill(next(pid for pid, title in before.items() if "EngineCore" in title), signal.SIGKILL)
+    assert eventually(lambda: not loaded(dots, "dots"), 30)
+    assert eventually(lambda: not any(map(alive, before)), 30)
+    wait_loaded(dots, "dots")
+    [response] = Stream(dots, QUESTION, picture, sampling=GREEDY, exclude_input_in_output=True)
+    assert response.text.startswith("Pump P-101")
+    kept.cancel()
 
 
 def test_a_killed_stub_takes_the_engine_along_and_is_started_again(dots, picture):
