@@ -40,14 +40,19 @@ def build(destination: Path, repository: Path, name: str, wanted: Wanted) -> Non
         for entry in model.iterdir():
             if entry.name != "configs":
                 (folder / entry.name).symlink_to(entry)
-        configuration = text_format.MessageToString(_configuration(model, name, wanted))
-        (folder / "configs" / f"{name}.pbtxt").write_text(configuration)
+        made = text_format.MessageToString(_configuration(model, name, wanted))
+        (folder / "configs" / f"{name}.pbtxt").write_text(made)
+
+
+def configuration(model: Path, name: str) -> ModelConfig:
+    """Of the model in a folder, by Triton's rule: the named configuration where there is one, else its config.pbtxt."""
+    named = model / "configs" / f"{name}.pbtxt"
+    return text_format.Parse((named if named.exists() else model / "config.pbtxt").read_text(), ModelConfig())
 
 
 def _configuration(model: Path, name: str, wanted: Wanted) -> ModelConfig:
-    """Of the model in a folder, by Triton's rule: the named configuration where there is one, else its config.pbtxt."""
-    named = model / "configs" / f"{name}.pbtxt"
-    config = text_format.Parse((named if named.exists() else model / "config.pbtxt").read_text(), ModelConfig())
+    """The same, for this machine."""
+    config = configuration(model, name)
     if config.backend == "onnxruntime":
         instances = wanted.layout.of(config.name)
         config.instance_group[0].count = instances.count

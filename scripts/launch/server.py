@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.client import answers
-from scripts.launch import dots, repository, triton
+from scripts.launch import dots, repository, shared_memory, triton
 from scripts.launch.layout import Precision, Wanted, wish
 from scripts.launch.loading import Loadable, Loader
 from scripts.launch.ports import Listeners
 from scripts.launch.rundir import RunDirectory, run_directory
+from scripts.launch.state import note_health, runs, state_folder
 from scripts.launch.supervisor import Service, adopt_orphans, keep_running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,8 +34,6 @@ _READY_INTERVAL = 0.1
 
 # Names the Triton of an adapter that stands alone.
 TRITON_URL_SETTING = "OCR_TRITON_URL"
-# The folder for the files of a run and for Triton's log; unset, .cache.
-STATE_SETTING = "OCR_STATE_DIR"
 # What opens Triton's model control. Unset, it is drawn anew at each start, and nobody else knows it.
 _KEY_SETTING = "OCR_TRITON_KEY"
 # Of glibc's: otherwise each thread that allocates gets an arena of its own, up to eight for each core, and what one of
@@ -93,10 +92,11 @@ async def running_server(
     url = f"http://{listeners.local_host}:{listeners.adapter}"
     triton_url = f"http://{listeners.local_host}:{listeners.http}"
     key = os.environ.get(_KEY_SETTING) or secrets.token_hex(16)
-    state = Path(os.environ.get(STATE_SETTING) or ROOT / ".cache")
+    state = state_folder(os.environ)
     to_load = loadable(os.environ) if parts.triton else []
     ready = asyncio.Event()
-    with run_directory(state / "run") as run:
+    with run_directory(runs(state)) as run:
+        note_health(run.path, f"{url}/ping" if parts.adapter else f"{triton_url}/v2/health/ready")
         async with contextlib.AsyncExitStack() as stack:
             # Held here, so that connections wait for the adapter, rather than be refused, while it is started again.
             sockets = listeners.open_adapter() if parts.adapter else []
@@ -188,6 +188,7 @@ def _triton(
             say("OCR_PRECISION=fast: this processor has no bfloat16, so the networks compute in float32.")
             wanted = replace(wanted, precision=Precision.EXACT)
         repository.build(models, ROOT / "model_repository", triton.CONFIGURATION, wanted)
+    shared_memory.check_room(installation, models)
     # PyTorch on a CPU would take and give back the memory of every tensor.
     giving_back = {} if with_pytorch else _GIVING_BACK
     log = triton.ServerLog(logs / "triton.log", say)

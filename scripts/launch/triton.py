@@ -39,7 +39,7 @@ _STUB_TIMEOUT = 300
 # Bytes of shared memory for a stub's tensors, and by which it grows where they do not fit. A page's lines mostly do at
 # first, and any page does at 52 MB. By steps of what is missing, holes between tensors of many sizes have it grow for a
 # long time, and the stub sees all of it once more each time.
-_SHARED_MEMORY, _SHARED_MEMORY_STEP = 4 << 20, 16 << 20
+STUB_MEMORY, _STUB_MEMORY_STEP = 4 << 20, 16 << 20
 
 _PACKAGES = Path(sysconfig.get_path("platlib"))
 _WHEEL = _PACKAGES / "pytriton" / "tritonserver"
@@ -189,8 +189,8 @@ def command(
         f"--grpc-restricted-protocol={restricted}",
         # Holds for the backends that are written in Python too.
         f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix}",
-        f"--backend-config=python,shm-default-byte-size={_SHARED_MEMORY}",
-        f"--backend-config=python,shm-growth-byte-size={_SHARED_MEMORY_STEP}",
+        f"--backend-config=python,shm-default-byte-size={STUB_MEMORY}",
+        f"--backend-config=python,shm-growth-byte-size={_STUB_MEMORY_STEP}",
         f"--backend-config=python,stub-timeout-seconds={_STUB_TIMEOUT}",
         *([] if has_gpu() else ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]),
     ]
