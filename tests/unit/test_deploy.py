@@ -1,10 +1,12 @@
 """Every file of deploy/ against what it has to fit: schemas, linters, and the rest of the repository."""
 
 import json
+import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -16,6 +18,9 @@ from scripts.launch import ports, state, triton
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 SCRIPTS = [path for path in sorted(DEPLOY.iterdir()) if path.is_file() and path.read_text().startswith("#!")]
+# In the place of docker or podman: one that does not answer, and one that prints what it is told, a word a line.
+ABSENT = "exit 1"
+ECHO = """[ "$1" = info ] || printf '%s\\n' "$DOCKER_BUILDKIT" "$@" """
 NETWORKS = ("doc_onnx", "det_onnx", "cls_onnx", "rec_onnx")
 
 
@@ -25,6 +30,19 @@ def command(*words: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [Path(sys.prefix) / "bin" / program, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
     )
+
+
+def script(path: Path, *arguments: str, programs: dict[str, str], into: Path, **settings: str) -> Any:
+    """Run a script with `programs` (shell commands by name, put into the folder `into`) instead of the machine's.
+
+    Its environment is `settings` alone.
+    """
+    into.mkdir(exist_ok=True)
+    for name, commands in programs.items():
+        (into / name).write_text(f"#!/bin/sh\n{commands}\n")
+        (into / name).chmod(0o755)
+    environment = {"PATH": f"{into}:{os.environ['PATH']}", **settings}
+    return subprocess.run([path, *arguments], env=environment, capture_output=True, text=True, check=False)
 
 
 def loaded(name: str) -> Any:
@@ -43,7 +61,8 @@ def bases() -> dict[str, dict[str, str]]:
 
 
 def test_the_files_are_those_that_are_checked_here_or_by_deploy_check() -> None:
-    assert {str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*") if path.is_file()} == {
+    files = {str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*") if path.is_file()}
+    assert files - {".env"} == {
         "Caddyfile",
         "Containerfile",
         "Containerfile.dockerignore",
@@ -88,6 +107,38 @@ def test_the_image_is_made_of_what_is_there_and_not_ignored() -> None:
         assert any((source + "/").startswith(f"{name}/") for name in kept), source
 
 
+def ignored(path: str) -> bool:
+    """Whether it is kept from the builder: the last line that fits it, or a folder that it is in, decides."""
+    verdict = False
+    folders = [PurePosixPath(path), *PurePosixPath(path).parents]
+    for line in (DEPLOY / "Containerfile.dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!")
+        if not line.startswith("#") and any(fits(folder, pattern) for folder in folders):
+            verdict = not line.startswith("!")
+    return verdict
+
+
+def fits(path: PurePosixPath, pattern: str) -> bool:
+    """By Docker's rules: part by part; two stars at the beginning are any number of folders."""
+    parts, wanted = path.parts, PurePosixPath(pattern).parts
+    if wanted[0] == "**":
+        wanted = wanted[1:]
+        parts = parts[-len(wanted) :]
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
+def test_the_image_has_the_models_and_nothing_of_the_profiles_that_this_checkout_has_imported() -> None:
+    ensemble = "model_repository/ocr_ensemble/1"
+    for pattern in ("model_repository/*/config.pbtxt", "model_repository/*/configs/*", f"{ensemble}/profiles/*.json"):
+        found = [str(path.relative_to(ROOT)) for path in ROOT.glob(pattern)]
+        assert found
+        assert not any(map(ignored, found))
+    assert ignored(f"{ensemble}/profiles/imported/mine.json")
+    assert ignored(f"{ensemble}/dictionaries/mine.txt")
+    # The whole folder: Triton would look for a model in an empty one.
+    assert all(ignored(f"model_repository/{network}/1001") for network in NETWORKS)
+
+
 def test_what_makes_the_weights_is_whole(tmp_path: Path) -> None:
     stage = (DEPLOY / "Containerfile").read_text().partition(" AS weights\n")[2].partition("\nFROM ")[0]
     sources = re.findall(r"^COPY (scripts/\S+) ", stage, re.MULTILINE)
@@ -114,6 +165,90 @@ def test_a_kind_that_is_not_known_is_refused() -> None:
     result = subprocess.run([DEPLOY / "build", "abacus"], capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "abacus" in result.stderr
+
+
+def test_docker_builds_with_what_knows_the_image_definition(tmp_path: Path) -> None:
+    result = script(DEPLOY / "build", "cuda", programs={"docker": ECHO}, into=tmp_path)
+    buildkit, subcommand, *arguments = result.stdout.splitlines()
+    assert (buildkit, subcommand) == ("1", "build")
+    assert "ocr:cuda" in arguments
+
+
+def arguments_of_run(tmp_path: Path, *arguments: str, engine: str = "docker", **settings: str) -> str:
+    """What the engine is told by deploy/run, each word between blanks."""
+    programs = {"docker": ABSENT, "podman": ABSENT, "stat": "echo 992", engine: ECHO}
+    result = script(DEPLOY / "run", *arguments, programs=programs, into=tmp_path / "programs", **settings)
+    assert result.returncode == 0, result.stderr
+    return f" {' '.join(result.stdout.split())} "
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "devices"),
+    [
+        ("docker", "cuda", "--gpus=all"),
+        ("docker", "vllm", "--gpus=all"),
+        ("podman", "cuda", "--device=nvidia.com/gpu=all"),
+        ("docker", "rocm", "--device /dev/kfd --device /dev/dri --group-add 992"),
+    ],
+)
+def test_run_gives_each_kind_its_gpus(tmp_path: Path, engine: str, kind: str, devices: str) -> None:
+    told = arguments_of_run(tmp_path, kind, engine=engine)
+    assert f" {devices} " in told
+    assert told.split()[-2] == f"ocr:{kind}"
+    assert not re.search("gpu|device|group", arguments_of_run(tmp_path, engine=engine))
+
+
+def test_run_publishes_the_ports_of_what_listens(tmp_path: Path) -> None:
+    def ports(*arguments: str, **settings: str) -> list[str]:
+        return re.findall(r"--publish (\S+)", arguments_of_run(tmp_path, *arguments, **settings))
+
+    assert ports() == ports("cpu", "serve") == ["8080:8080"]
+    assert ports("cpu", "serve", OCR_PORT="80") == ["80:80"]
+    assert ports("cpu", "triton") == ["8000:8000", "8001:8001", "8002:8002"]
+    assert ports("vllm", OCR_TRITON_GRPC_PORT="9001") == ["8000:8000", "9001:9001", "8002:8002"]
+
+
+def test_run_lets_the_weights_that_are_folders_be_read(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    told = arguments_of_run(tmp_path, "vllm", MODEL_PATH=f"{weights}/../weights", DOTS_MODEL_PATH="owner/dots.ocr")
+    assert re.findall(r"--volume (\S+)", told) == [f"{weights}:{weights}:ro"]
+    assert " --env=MODEL_PATH " in told
+    assert " --env=DOTS_MODEL_PATH " in told
+
+
+def test_without_docker_and_podman_a_kind_for_gpus_is_refused(tmp_path: Path) -> None:
+    result = script(DEPLOY / "run", "cuda", programs={"docker": ABSENT, "podman": ABSENT}, into=tmp_path)
+    assert result.returncode == 1
+    assert "cuda needs docker or podman" in result.stderr
+
+
+def test_without_docker_names_are_looked_up_as_on_the_machine(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for name in ("dev", "etc"):
+        (root / name).mkdir(parents=True)
+    (root / "etc" / "hosts").symlink_to(outside)
+    programs = {
+        "docker": ABSENT,
+        "podman": ABSENT,
+        "buildah": f'case $1 in mount) echo "{root}" ;; from) echo container ;; esac',
+        "unshare": 'shift\nexec "$@"',
+        "mount": 'echo mount "$@"',
+        "chroot": 'echo chroot "$@"',
+    }
+    result = script(DEPLOY / "run", programs=programs, into=tmp_path / "programs")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    closed = lines.index(f"mount --options remount,bind,ro {root}")
+    there = [name for name in ("/etc/hosts", "/etc/resolv.conf") if Path(name).exists()]
+    assert there
+    for name in there:
+        bound = lines.index(f"mount --bind {name} {root}{name}")
+        assert bound < closed, "nothing can be made there any more"
+        assert lines[bound + 1] == f"mount --options remount,bind,ro {root}{name}"
+        assert (root / name.removeprefix("/")).is_file()
+    assert not outside.exists(), "the link led out of the image"
+    assert lines[-1].startswith(f"chroot {root} ")
 
 
 def test_what_serves_imports_nothing_of_what_the_image_leaves_out() -> None:
