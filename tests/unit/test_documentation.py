@@ -1,6 +1,7 @@
 """/docs stands on its own: it loads nothing from other hosts, and leads to the pages that explain each field."""
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,12 +12,18 @@ from adapter.settings import Settings
 from tests.unit.test_adapter_app import request
 
 PAGES = ["/docs/api.md", "/docs/api-vlm.md"]
+ROOT = Path(__file__).parents[2]
+SOURCES = ("adapter", "backends", "model_repository", "scripts", "triton_ocr")
 
 
 def links(answer: httpx.Response) -> list[str]:
     return [
         link for pair in re.findall(r"(?:src|href)=(?:\"([^\"]*)\"|'([^']*)')", answer.text) for link in pair if link
     ]
+
+
+def anchors_of(answer: httpx.Response) -> set[str]:
+    return set(re.findall(r'id="([^"]*)"', answer.text))
 
 
 def test_the_page_loads_this_servers_files_alone() -> None:
@@ -41,12 +48,11 @@ def test_every_link_of_an_explanation_leads_somewhere(page: str) -> None:
     answer = request("GET", page)
     assert answer.headers["Content-Type"].startswith("text/html")
     assert "<table>" in answer.text
-    anchors = set(re.findall(r'id="([^"]*)"', answer.text))
+    anchors = anchors_of(answer)
     for link in links(answer):
-        if link.startswith("#"):
-            assert link[1:] in anchors
-        else:
-            assert f"/docs/{link}" in PAGES
+        other, _, anchor = link.partition("#")
+        assert not other or f"/docs/{other}" in PAGES
+        assert not anchor or anchor in (anchors_of(request("GET", f"/docs/{other}")) if other else anchors)
 
 
 def test_every_api_has_its_explanation() -> None:
@@ -61,10 +67,19 @@ def test_nothing_else_is_given_away(name: str) -> None:
     assert request("GET", f"/docs/{name}").status_code == 404
 
 
-def test_every_setting_is_explained() -> None:
-    text = "".join(request("GET", page).text for page in PAGES)
-    for name, field in Settings.model_fields.items():
-        assert f"<code>{field.validation_alias or 'OCR_' + name.upper()}</code>" in text
+def settings_of_the_sources() -> set[str]:
+    """Every variable that the code calls by its name."""
+    files = [path for part in SOURCES for path in (ROOT / part).rglob("*") if path.suffix in {"", ".py", ".sh"}]
+    text = "".join(path.read_text(encoding="utf-8") for path in files if path.is_file())
+    return set(re.findall(r"\b(?:OCR_[A-Z_]*[A-Z]|MODEL_PATH|DOTS_MODEL_PATH)\b", text))
+
+
+def test_every_setting_is_explained_in_one_place() -> None:
+    _, _, after = request("GET", "/docs/api.md").text.partition('<h2 id="settings">')
+    explained = set(re.findall(r"<code>([A-Z_]+)</code>", after.partition("<h2")[0]))
+    fields = {str(field.validation_alias or "OCR_" + name.upper()) for name, field in Settings.model_fields.items()}
+    assert {"OCR_PRECISION", "OCR_PYTHON", "OCR_SERVER", "DOTS_MODEL_PATH"} <= settings_of_the_sources()
+    assert fields | settings_of_the_sources() <= explained
 
 
 def test_where_keys_are_asked_for_the_page_can_send_one() -> None:
