@@ -17,6 +17,7 @@ from scripts.launch import ports, state, triton
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
+CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 SCRIPTS = [path for path in sorted(DEPLOY.iterdir()) if path.is_file() and path.read_text().startswith("#!")]
 # In the place of docker or podman: one that does not answer, and one that prints what it is told, a word a line.
 ABSENT = "exit 1"
@@ -217,6 +218,15 @@ def test_run_lets_the_weights_that_are_folders_be_read(tmp_path: Path) -> None:
     assert " --env=DOTS_MODEL_PATH " in told
 
 
+def test_vllm_alone_may_load_what_it_compiles(tmp_path: Path, compose: Any) -> None:
+    for kind in ("cpu", "cuda", "rocm", "vllm"):
+        (options,) = re.findall(r"--tmpfs /tmp:(\S+)", arguments_of_run(tmp_path, kind))
+        assert ("exec" in options.split(",")) == (kind == "vllm")
+    for service in ours(compose).values():
+        (options,) = [mount.partition(":")[2] for mount in service["tmpfs"]]
+        assert ("exec" in options.split(",")) == (service["image"] == "ocr:vllm")
+
+
 def test_without_docker_and_podman_a_kind_for_gpus_is_refused(tmp_path: Path) -> None:
     result = script(DEPLOY / "run", "cuda", programs={"docker": ABSENT, "podman": ABSENT}, into=tmp_path)
     assert result.returncode == 1
@@ -299,6 +309,39 @@ def test_what_is_ours_runs_without_rights_and_writes_nowhere(compose: Any) -> No
         assert service["user"] == "1000:1000"
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_what_is_ours_has_bounded_memory_with_room_for_what_lies_in_it(compose: Any) -> None:
+    def gigabytes(size: str) -> int:
+        return int(re.sub(r"\${\w+:-(\d+g)}", r"\1", size).removesuffix("g"))
+
+    for name, service in ours(compose).items():
+        (tmp,) = [int(mount.rpartition("size=")[2].removesuffix("g")) for mount in service["tmpfs"]]
+        assert gigabytes(service["mem_limit"]) >= 2 * (tmp + gigabytes(service.get("shm_size", "0g"))), name
+
+
+def test_where_a_volume_is_ours_to_write_the_image_has_a_folder_of_ours(compose: Any) -> None:
+    (made,) = re.findall(r"install --directory --owner 1000 --group 1000 (.+)$", CONTAINERFILE, re.MULTILINE)
+    volumes = [volume.split(":") for service in ours(compose).values() for volume in service.get("volumes", [])]
+    written = {target for source, target, *_ in volumes if source in compose["volumes"]}
+    assert written == set(made.split())
+
+
+def test_groups_are_named_by_their_numbers_on_the_machine(compose: Any) -> None:
+    groups = compose["services"]["triton-rocm"]["group_add"]
+    assert groups
+    assert all(re.fullmatch(r"\${[A-Z]+_GID:-\d+}", group) for group in groups)
+
+
+def test_the_health_check_is_the_images_for_whatever_runs(compose: Any) -> None:
+    assert '"scripts.launch.health"]' in CONTAINERFILE
+    assert not any("test" in service.get("healthcheck", {}) for service in ours(compose).values())
+
+
+def test_the_adapter_has_every_setting_and_the_weights_that_are_loaded(compose: Any) -> None:
+    adapter = compose["services"]["adapter"]
+    assert adapter["env_file"] == [{"path": ".env", "required": False}]
+    assert adapter["environment"]["MODEL_PATH"] is None
 
 
 def test_triton_is_reached_from_inside_alone(compose: Any) -> None:
