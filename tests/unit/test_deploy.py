@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatchcase
@@ -17,8 +18,9 @@ from scripts.launch import ports, state, triton
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
+CI = ROOT / ".ci" / "run"
 CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
-SCRIPTS = [path for path in sorted(DEPLOY.iterdir()) if path.is_file() and path.read_text().startswith("#!")]
+SCRIPTS = [CI, *(path for path in sorted(DEPLOY.iterdir()) if path.is_file() and path.read_text().startswith("#!"))]
 # In the place of docker or podman: one that does not answer, and one that prints what it is told, a word a line.
 ABSENT = "exit 1"
 ECHO = """[ "$1" = info ] || printf '%s\\n' "$DOCKER_BUILDKIT" "$@" """
@@ -394,3 +396,42 @@ def test_grafana_finds_its_source_and_its_dashboard(compose: Any) -> None:
 def test_the_proxy_has_what_compose_sets(compose: Any) -> None:
     used = set(re.findall(r"{(?:\$|env\.)(OCR_\w+)", (DEPLOY / "Caddyfile").read_text()))
     assert set(compose["services"]["proxy"]["environment"]) <= used
+
+
+def test_what_check_asks_and_does_not_find_is_told_apart_from_a_fault(tmp_path: Path) -> None:
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    result = script(DEPLOY / "check", programs={}, into=tmp_path, PATH=str(tmp_path))
+    assert result.returncode == 3
+    assert "promtool is missing" in result.stderr
+    programs = {"promtool": "exit 1", "caddy": "exit 0"}
+    assert script(DEPLOY / "check", programs=programs, into=tmp_path, PATH=str(tmp_path)).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "status", "passes", "word"),
+    [
+        ("scripts/test", 0, True, ""),
+        ("scripts/test", 1, False, ""),
+        ("scripts/audit", 3, True, "NOT AUDITED"),
+        ("scripts/audit", 1, False, "FAILED: a dependency"),
+        ("deploy/check", 3, True, "NOT CHECKED"),
+        ("deploy/check", 1, False, "FAILED: deploy/check"),
+    ],
+)
+def test_ci_fails_by_each_part_and_says_what_it_could_not_look_at(
+    tmp_path: Path, part: str, status: int, passes: bool, word: str
+) -> None:
+    parts = dict.fromkeys(("scripts/audit", "deploy/check", "scripts/test"), "#!/bin/sh\nexit 0\n")
+    parts |= {".ci/run": CI.read_text(), part: f"#!/bin/sh\nexit {status}\n"}
+    for name, text in parts.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    # All there, so that nothing is installed.
+    programs = dict.fromkeys(("chromium", "promtool", "caddy"), "exit 0")
+    result = script(tmp_path / ".ci" / "run", programs=programs, into=tmp_path / "programs")
+    assert (result.returncode == 0) == passes
+    assert word in result.stderr
+    assert bool(word) == bool(result.stderr)
