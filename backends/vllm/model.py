@@ -26,6 +26,9 @@ os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 os.environ.setdefault("TORCH_LOGS", "-all")
+# So set, malloc gives all memory back at once; PyTorch on a CPU would take and give it back for every tensor.
+for _threshold in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+    os.environ.pop(_threshold, None)
 warnings.simplefilter("ignore")
 # For the engine's processes: the stub is isolated from PYTHON... in the environment, and they are as it is.
 sys.warnoptions.append("ignore")

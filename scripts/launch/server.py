@@ -36,12 +36,17 @@ _READY_INTERVAL = 0.1
 TRITON_URL_SETTING = "OCR_TRITON_URL"
 # What opens Triton's model control. Unset, it is drawn anew at each start, and nobody else knows it.
 _KEY_SETTING = "OCR_TRITON_KEY"
-# Of glibc's: otherwise each thread that allocates gets an arena of its own, up to eight for each core, and what one of
-# them was once given for a large picture the others cannot use.
-_MALLOC = {"MALLOC_ARENA_MAX": "2"}
-# What a large picture took is given back: otherwise, once a large block was freed, blocks of up to 32 MiB lie among
-# small ones, which hold them fast. (Where the first threshold is set, the second does not follow it by itself.)
-_GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_TRIM_THRESHOLD_": str(2 << 20)}
+# Settings of glibc's malloc, for all that is run.
+_MALLOC = {
+    # Otherwise each thread that allocates gets an arena of its own, up to eight for each core, and what one of them was
+    # once given for a large picture the others cannot use.
+    "MALLOC_ARENA_MAX": "2",
+    # What a large picture took is given back: otherwise, once a large block was freed, blocks of up to 32 MiB lie among
+    # small ones, which hold them fast. (Where the first threshold is set, the second does not follow it by itself.)
+    # The vision-language models undo it for themselves.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(2 << 20),
+}
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ async def running_server(
             to_run, probes = [], []
             if parts.triton:
                 logs = state / "logs"
-                to_run.append(_triton(listeners, run, logs, key, say=say, wanted=wanted, with_pytorch=bool(to_load)))
+                to_run.append(_triton(listeners, run, logs, key, say=say, wanted=wanted))
                 # Triton is live once it has loaded the models of its command line; it is not ready as long as any other
                 # has failed.
                 probes.append(f"{triton_url}/v2/health/live")
@@ -177,7 +182,6 @@ def _triton(
     *,
     say: Callable[[str], None],
     wanted: Wanted,
-    with_pytorch: bool,
 ) -> Service:
     installation = triton.installation(os.environ, run.unquoted / "backends", ROOT / "backends")
     models = ROOT / "model_repository"
@@ -189,13 +193,11 @@ def _triton(
             wanted = replace(wanted, precision=Precision.EXACT)
         repository.build(models, ROOT / "model_repository", triton.CONFIGURATION, wanted)
     shared_memory.check_room(installation, models)
-    # PyTorch on a CPU would take and give back the memory of every tensor.
-    giving_back = {} if with_pytorch else _GIVING_BACK
     log = triton.ServerLog(logs / "triton.log", say)
     return Service(
         name="Triton",
         command=triton.command(installation, listeners, models, run.shared_memory_prefix, key),
-        environment={**_MALLOC, **giving_back, **installation.environment},
+        environment={**_MALLOC, **installation.environment},
         stop_timeout=_TRITON_STOP_TIMEOUT,
         drained=lambda: log.drained,
         ailment=triton.StubWatch(),
@@ -225,7 +227,6 @@ def _adapter(
         command=[sys.executable, "-m", "adapter"],
         environment={
             **_MALLOC,
-            **_GIVING_BACK,
             "OCR_LOG_LEVEL": "WARNING",  # INFO is a line for each request
             **os.environ,
             "PYTHONPATH": str(ROOT),

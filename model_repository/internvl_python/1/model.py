@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
 import locale
@@ -35,6 +36,10 @@ locale.setlocale(locale.LC_CTYPE, "C.UTF-8")  # the stub starts in the C locale
 # Pictures that are decoded and cut at the same time.
 _PREPARED_AT_ONCE = 2
 
+# mallopt(3): parameters by malloc.h's numbers, and the most that glibc itself would raise them to.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MMAP_THRESHOLD_MAX = 32 << 20
+
 _FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 _ON_ITS_WAY = ""  # the finish reason of every response but the last
 
@@ -44,6 +49,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the weights. What they lack, or the machine, is an exception that says so."""
+        if args["model_instance_kind"] != "GPU":
+            _keep_memory()
         parameters = {
             name: value["string_value"] for name, value in json.loads(args["model_config"])["parameters"].items()
         }
@@ -176,3 +183,11 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
 
 def _strings(value: str) -> np.ndarray:
     return np.array([value.encode()], np.object_)
+
+
+def _keep_memory() -> None:
+    """Undo what the launcher asks of malloc for all processes, to give memory back at once: tensors come and go."""
+    if "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_MAX)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _MMAP_THRESHOLD_MAX)
