@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import glob
 import io
+import os
+import string
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -76,21 +79,28 @@ def _named(name: str) -> Iterator[Source]:
     path = Path(name)
     if name == STDIN:
         yield Source(None, "stdin", _stdin)
-    elif urllib.parse.urlsplit(name).scheme in ("http", "https"):
-        file = urllib.parse.unquote(urllib.parse.urlsplit(name).path)
-        yield Source(name, Path(file).name or "url", lambda: _fetched(name))
-    elif path.is_dir():
+    elif name.lower().startswith(("http://", "https://")):
+        yield Source(name, _file_name(name), lambda: _fetched(name))
+    elif os.path.isdir(path):  # noqa: PTH112 - Path's raises for a name that is too long, or may not be looked at
         yield from _files(sorted(file for file in path.rglob("*") if _is_wanted(file, path)), name)
-    elif not path.exists() and glob.has_magic(name):
+    elif not os.path.exists(path) and glob.has_magic(name):  # noqa: PTH110 - as above
         found = [Path(file) for file in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207 - Path.glob takes no absolute pattern
-        yield from _files([file for file in found if file.is_file()], name)
+        yield from _files([file for file in found if _is_file(file)], name)
     else:
         yield _file(path, name)
 
 
 def _is_wanted(file: Path, folder: Path) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return file.suffix.lower() in SUFFIXES and not hidden and file.is_file()
+    return file.suffix.lower() in SUFFIXES and not hidden and _is_file(file)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # What may not be looked at is told when it is loaded.
+        return True
 
 
 def _files(files: list[Path], searched: str) -> Iterator[Source]:
@@ -121,14 +131,32 @@ def _stdin() -> bytes:
     return sys.stdin.buffer.read() or _refuse("stdin: empty")
 
 
-def _fetched(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "triton-ocr"})  # noqa: S310 - http or https
+def _file_name(url: str) -> str:
     try:
+        path = urllib.parse.urlsplit(url).path
+    except ValueError:
+        # What is wrong with it is told when it is loaded.
+        path = ""
+    return Path(urllib.parse.unquote(path)).name or "url"
+
+
+def _sent(url: str) -> str:
+    """A URL as people write it, with blanks and in any script, as HTTP takes it. Raises ValueError."""
+    parts = urllib.parse.urlsplit(url)
+    host, colon, port = parts.netloc.partition(":")
+    ascii_host = parts._replace(netloc=host.encode("idna").decode() + colon + port)
+    # Punctuation is as it should be already, % above all.
+    return urllib.parse.quote(ascii_host.geturl(), safe=string.punctuation)
+
+
+def _fetched(url: str) -> bytes:
+    try:
+        request = urllib.request.Request(_sent(url), headers={"User-Agent": "triton-ocr"})  # noqa: S310 - http or https
         with urllib.request.urlopen(request, timeout=_URL_TIMEOUT) as response:  # noqa: S310
             data = bytes(response.read())
     except urllib.error.HTTPError as error:
         raise InputError(f"{url}: HTTP {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise InputError(f"{url}: {getattr(error, 'reason', None) or error}") from error
     return data or _refuse(f"{url}: empty")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,7 +17,7 @@ from PIL import Image
 
 from tests.pages import blank
 from triton_ocr.errors import InputError
-from triton_ocr.sources import Source, sources
+from triton_ocr.sources import Source, _sent, sources
 
 PNG = blank().data
 
@@ -103,16 +105,60 @@ def test_what_is_not_there_is_told_when_it_is_its_turn(folder: Path) -> None:
             only(f"{folder}/{name}").load()
 
 
-def test_a_url_is_fetched(folder: Path) -> None:
-    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+def test_what_is_no_name_or_may_not_be_looked_at_is_told_when_it_is_its_turn(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"x\.png: File name too long"):
+        only("x" * 300 + "x.png").load()
+    with pytest.raises(InputError, match=r"http://\[::1/a\.png: Invalid IPv6 URL"):
+        only("http://[::1/a.png").load()
+
+    def forbidden(path: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    assert names(folder) == names(f"{folder}/**/[abc].*") == ["a.JPG", "b.png", "c.pdf"]
+
+
+@contextmanager
+def site(handler: Any) -> Iterator[str]:
+    """The base URL of a server."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
         try:
-            base = f"http://127.0.0.1:{server.server_port}"
-            source = only(f"{base}/b.png?size=large")
-            assert (source.input_path, source.name) == (f"{base}/b.png?size=large", "b.png")
-            assert source.load() == PNG
-            with pytest.raises(InputError, match=r"gone\.png: HTTP 404"):
-                only(f"{base}/gone.png").load()
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
+
+
+def test_a_url_is_fetched(folder: Path) -> None:
+    with site(partial(SimpleHTTPRequestHandler, directory=folder)) as base:
+        source = only(f"{base}/b.png?size=large")
+        assert (source.input_path, source.name) == (f"{base}/b.png?size=large", "b.png")
+        assert source.load() == PNG
+        with pytest.raises(InputError, match=r"gone\.png: HTTP 404"):
+            only(f"{base}/gone.png").load()
+
+
+@pytest.mark.parametrize("path", ["登机牌 1.png?地=福州", "%E7%99%BB%E6%9C%BA%E7%89%8C%201.png"])
+def test_a_url_may_be_written_as_people_write_it(folder: Path, path: str) -> None:
+    (folder / "登机牌 1.png").write_bytes(PNG)
+    with site(partial(SimpleHTTPRequestHandler, directory=folder)) as base:
+        source = only(f"{base}/{path}")
+        assert (source.name, source.load()) == ("登机牌 1.png", PNG)
+
+
+def test_a_host_in_any_script_is_asked_for_by_its_ascii_name() -> None:
+    assert _sent("http://例子.测试:8080/a b?q=%20#c") == "http://xn--fsqu00a.xn--0zwm56d:8080/a%20b?q=%20#c"
+
+
+def test_a_download_that_is_cut_short_is_told() -> None:
+    class Cut(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(PNG[:10])
+
+    with site(Cut) as base, pytest.raises(InputError, match=r"a\.png: IncompleteRead\(10 bytes read, 90 more"):
+        only(f"{base}/a.png").load()
