@@ -8,11 +8,10 @@ import secrets
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
-from typing import Any
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import Any, TypeVar
 
 from triton_ocr.errors import InputError, ServerError
 
@@ -21,8 +20,13 @@ _READ_TIMEOUT = 3600.0
 _ASK_TIMEOUT = 60.0
 # How often a server that is busy is asked again, when it says after how many seconds.
 _TRIES = 5
+# How often a request is made whose connection breaks off. Reading changes nothing, and a server whose adapter has died
+# keeps new connections until it is started again; one that is gone refuses them.
+_TRIES_IF_CUT = 3
+_CUT = (ConnectionAbortedError, ConnectionResetError, BrokenPipeError, IncompleteRead)
 _NDJSON = "application/x-ndjson"
 
+T = TypeVar("T")
 Quad = Sequence[Sequence[int]]
 
 # The server is on this machine or named outright: proxies of the environment are for the rest of the world.
@@ -49,8 +53,8 @@ class Client:
     """Asks one server. Threads may share it."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        """`url` is the server's base URL, `key` one of its OCR_API_KEYS."""
-        self.url = url.rstrip("/")
+        """`url` is the server's base URL, or its host and port alone; `key` is one of its OCR_API_KEYS."""
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
         self._headers = {"X-API-Key": key} if key else {}
 
     def is_ready(self, timeout: float = 5.0) -> bool:
@@ -63,37 +67,45 @@ class Client:
 
     def get(self, path: str) -> dict[str, Any]:
         """The JSON at the path. Raises ServerError."""
-        try:
+
+        def ask() -> dict[str, Any]:
             request = urllib.request.Request(self.url + path, headers=self._headers)  # noqa: S310 - the caller's
-            with _OPENER.open(request, timeout=_ASK_TIMEOUT) as response:
-                answer: dict[str, Any] = json.load(response)
-        except urllib.error.HTTPError as error:
-            raise ServerError(f"{self.url}{path}: {_message(error)}") from error
-        except (OSError, ValueError, HTTPException) as error:
-            raise ServerError(f"no answer from {self.url}: {getattr(error, 'reason', error)}") from error
-        return answer
+            try:
+                with _OPENER.open(request, timeout=_ASK_TIMEOUT) as response:
+                    answer: dict[str, Any] = json.load(response)
+                    return answer
+            except urllib.error.HTTPError as error:
+                raise ServerError(f"{self.url}{path}: {_message(error)}") from error
+
+        return self._whole(ask)
 
     def read(
         self, file: bytes, fields: Mapping[str, Any], on_page: Callable[[int, int], None] = lambda done, of: None
     ) -> list[ReadPage]:
         """The pages of a PDF, or the one of a picture. `fields` are those of PaddleX's `POST /ocr`.
 
-        `on_page` is told after each page how many are done, and of how many. Raises InputError where the server refuses
-        the file, ServerError where it does not answer.
+        `on_page` is told after each page how many are done, and of how many; from the first one again where the answer
+        broke off. Raises InputError where the server refuses the file, ServerError where it does not answer.
         """
-        body = {"file": base64.b64encode(file).decode(), "fileType": 0 if is_pdf(file) else 1, **fields}
-        pages: list[ReadPage] = []
-        with self._posted("/paddlex/ocr", json.dumps(body).encode(), "application/json", _NDJSON) as response:
-            start = json.loads(response.readline())
+
+        def take(response: HTTPResponse) -> list[ReadPage]:
+            first = response.readline()
+            if not first:
+                raise ConnectionAbortedError("it left before the first page")
+            start = json.loads(first)
+            pages: list[ReadPage] = []
             for line in response:
                 entry = json.loads(line)
                 if "errorMsg" in entry:
                     raise InputError(f"page {len(pages) + 1}: {entry['errorMsg']}")
                 pages.append(_page(entry))
                 on_page(len(pages), start["numPages"])
-        if len(pages) != start["numPages"]:
-            raise ServerError(f"{self.url} left after {len(pages)} of {start['numPages']} pages")
-        return pages
+            if len(pages) != start["numPages"]:
+                raise ConnectionAbortedError(f"it left after {len(pages)} of {start['numPages']} pages")
+            return pages
+
+        body = {"file": base64.b64encode(file).decode(), "fileType": 0 if is_pdf(file) else 1, **fields}
+        return self._posted("/paddlex/ocr", json.dumps(body).encode(), "application/json", _NDJSON, take)
 
     def searchable_pdf(self, file: bytes, pages: Sequence[Mapping[str, Any]]) -> bytes:
         """A picture or PDF as a PDF with what was read laid invisibly over its pages.
@@ -110,21 +122,32 @@ class Client:
         )
         body += f"--{boundary}--\r\n".encode()
         form = f"multipart/form-data; boundary={boundary}"
-        with self._posted("/page/searchable_pdf", body, form, "application/pdf") as response:
-            return bytes(response.read())
+        return self._posted("/page/searchable_pdf", body, form, "application/pdf", lambda response: response.read())
 
-    @contextmanager
-    def _posted(self, path: str, body: bytes, content_type: str, accept: str) -> Iterator[HTTPResponse]:
-        """The answer to a request; one that is busy is asked again when it says so."""
+    def _posted(self, path: str, body: bytes, content_type: str, accept: str, take: Callable[[HTTPResponse], T]) -> T:
+        """What `take` makes of the answer to a request."""
         headers = {"Content-Type": content_type, "Accept": accept, **self._headers}
-        request = urllib.request.Request(self.url + path, body, headers)  # noqa: S310 - the caller's
-        try:
+
+        def ask() -> T:
+            request = urllib.request.Request(self.url + path, body, headers)  # noqa: S310 - the caller's
             with self._opened(request) as response:
-                yield response
-        except (OSError, ValueError, HTTPException) as error:
-            raise ServerError(f"no answer from {self.url}: {getattr(error, 'reason', error)}") from error
+                return take(response)
+
+        return self._whole(ask)
+
+    def _whole(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns; it is asked again where the connection breaks off. Raises ServerError."""
+        for tries_left in reversed(range(_TRIES_IF_CUT)):
+            try:
+                return ask()
+            except (OSError, ValueError, HTTPException) as error:
+                reason = getattr(error, "reason", error)
+                if not (isinstance(reason, _CUT) and tries_left):
+                    raise ServerError(f"no answer from {self.url}: {reason}") from error
+        raise AssertionError("the last try returns or raises")
 
     def _opened(self, request: urllib.request.Request) -> HTTPResponse:
+        """The answer's beginning; a server that is busy is asked again when it says so."""
         for tries_left in reversed(range(_TRIES)):
             try:
                 response: HTTPResponse = _OPENER.open(request, timeout=_READ_TIMEOUT)
