@@ -110,4 +110,7 @@ def check_device(device: str, on_gpu: bool, where: str) -> str | None:
     if (kind, ids) == ("gpu", "0"):
         # PaddleX's default, and so what is written where nobody thought about it.
         return f"{where} has no GPU; it reads on the CPU"
+    if (kind, ids) == ("cpu", "0"):
+        # What PaddleX's document offers everywhere. A server's models stay where they are loaded.
+        return f"{where} reads on its GPU, not on the CPU"
     raise ConfigError(f"{where} has no device {device!r}; it has {there}")

@@ -125,11 +125,12 @@ def create_pipeline(
 
     Args:
         pipeline: `OCR`, or the name of a YAML file with a section `Pipeline`.
-        device: `cpu`, `gpu` or `gpu:0`; what is not there is refused, but that gpu and gpu:0 are the CPU where there is
-            no GPU. None: the configuration's, or what there is.
+        device: `cpu`, `gpu` or `gpu:0`; where the server reads on the other one that is said, and any other is refused.
+            None: the configuration's, or what there is.
         use_hpip: read at the fast precision.
-        server: the base URL of the server to read through; OCR_SERVER where it is None. Without either, the one at this
-            machine's OCR_PORT (8080), or if none answers there one that is started, and ends with `close`.
+        server: the base URL, or host and port, of the server to read through; OCR_SERVER where it is None. Without
+            either, the one at this machine's OCR_PORT (8080), or if none answers there one that is started, and ends
+            with `close`.
 
     Raises ConfigError for what is not here, ServerError where there is no server to be had.
     """

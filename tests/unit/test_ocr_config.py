@@ -92,13 +92,17 @@ def test_paddlexs_default_is_the_cpu_where_there_is_no_gpu_and_that_is_said(devi
     assert check_device(device, False, "the server") == "the server has no GPU; it reads on the CPU"
 
 
+def test_the_cpu_is_taken_where_a_gpu_reads_and_that_is_said() -> None:
+    assert check_device("cpu", True, "the server") == "the server reads on its GPU, not on the CPU"
+
+
 @pytest.mark.parametrize(
     ("device", "on_gpu", "there"),
     [
         ("npu:0", False, "cpu"),
         ("gpu:1", False, "cpu"),
         ("gpu:1,2", True, "gpu:0"),
-        ("cpu", True, "gpu:0"),
+        ("cpu:1", True, "gpu:0"),
         ("xpu", True, "gpu:0"),
         ("gpu:", False, "cpu"),
     ],
