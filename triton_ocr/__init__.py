@@ -10,8 +10,17 @@
 It needs NumPy, Pillow and PyYAML; the models run in the server.
 """
 
-from triton_ocr.errors import ConfigError, InputError, OCRError, ServerError
+from triton_ocr.errors import ConfigError, DrawingError, InputError, OCRError, ServerError
 from triton_ocr.pipeline import OCRPipeline, create_pipeline
 from triton_ocr.result import OCRResult
 
-__all__ = ["ConfigError", "InputError", "OCRError", "OCRPipeline", "OCRResult", "ServerError", "create_pipeline"]
+__all__ = [
+    "ConfigError",
+    "DrawingError",
+    "InputError",
+    "OCRError",
+    "OCRPipeline",
+    "OCRResult",
+    "ServerError",
+    "create_pipeline",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -12,16 +13,19 @@ from pathlib import Path
 from types import FrameType
 
 from triton_ocr.config import DEFAULT_CONFIG, PIPELINE, load_config
-from triton_ocr.errors import ConfigError, OCRError, ServerError
+from triton_ocr.errors import ConfigError, DrawingError, OCRError, ServerError
 from triton_ocr.pipeline import FileReading, OCRPipeline, open_pipeline
-from triton_ocr.sources import STDIN, Source, sources
+from triton_ocr.result import place
+from triton_ocr.sources import STDIN, SUFFIXES, Source, sources
 
 ALL_READ, SOME_FAILED, WRONG_COMMAND, NO_SERVER, INTERRUPTED = 0, 1, 2, 3, 130
 
 # Of a line that is printed as text, unless PaddleX's form is asked for, which has all.
 _TEXT_SCORE = 0.5
-# By the ending of --save-path, or all of them into a folder.
-_FORMATS = (".json", ".jpg", ".txt", ".pdf")
+# By the ending of --save-path, or all of them into a folder, in this order: there may be no picture.
+_FORMATS = (".json", ".txt", ".pdf", ".jpg")
+# What a name ends in that is not meant for a folder.
+_FILES = SUFFIXES | {*_FORMATS}
 
 _DESCRIPTION = """\
 Print the text of pictures and PDFs.
@@ -50,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As on standard error: the terminal's encoding may lack characters, and the name of a file be in another one.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if given.get_pipeline_config is not None:
             return _write_config(given.get_pipeline_config, given.save_path)
@@ -83,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("files", nargs="*", metavar="FILE", help="what to read")
     parser.add_argument("--profile", metavar="NAME", help="the weights that read; the server's default if not given")
-    parser.add_argument("--server", metavar="URL", help="the server's base URL, such as http://localhost:8080")
+    parser.add_argument("--server", metavar="URL", help="the server's base URL, or HOST:PORT, such as localhost:8080")
     parser.add_argument(
         "--save-path",
         "--save_path",
@@ -94,10 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     paddlex = parser.add_argument_group("PaddleX's words")
     paddlex.add_argument(
-        "--pipeline", metavar="OCR|FILE.yaml", help="print results as PaddleX does, and save them under its names"
+        "--pipeline",
+        metavar="OCR|FILE.yaml",
+        help="print results as PaddleX does, and save them under its names into the folder that --save_path names",
     )
     paddlex.add_argument("--input", metavar="FILE", action="append", default=[], help="the same as FILE")
-    paddlex.add_argument("--device", metavar="DEVICE", help="cpu or gpu:0; one that is not there is refused")
+    paddlex.add_argument(
+        "--device", metavar="DEVICE", help="cpu or gpu:0, whichever the server reads on; others are refused"
+    )
     paddlex.add_argument("--use_hpip", action="store_true", help="read at the fast precision")
     paddlex.add_argument(
         "--get_pipeline_config", metavar="OCR", help="write OCR.yaml, here or into the folder that --save_path names"
@@ -155,8 +166,9 @@ def _run(given: argparse.Namespace, inputs: list[str]) -> int:
                     raise
                 except OCRError as error:
                     status = _complain(error, SOME_FAILED)
-                except OSError as error:  # of what is saved
-                    status = _complain(f"{error.filename}: {error.strerror}", SOME_FAILED)
+                except (OSError, ValueError) as error:  # of what is saved
+                    where = getattr(error, "filename", None) or reading.source.label
+                    status = _complain(f"{where}: {getattr(error, 'strerror', None) or error}", SOME_FAILED)
                 if number < len(files):
                     progress.show(files[number])
     return status
@@ -178,14 +190,17 @@ Saver = Callable[[OCRPipeline, FileReading], None]
 
 
 def _saver(given: argparse.Namespace, files: Sequence[Source]) -> Saver | None:
-    """What saves a reading. Raises ConfigError where several files would have to share a name."""
+    """What saves a reading. Raises ConfigError where a file is named and a folder is needed."""
     if given.save_path is None:
         return None
     path = Path(given.save_path)
-    if given.pipeline:
-        return lambda _, reading: _save_as_paddlex(reading, path)
     suffix = path.suffix.lower()
-    if path.is_dir() or not suffix or given.save_path.endswith("/"):
+    is_folder = path.is_dir() or not suffix or given.save_path.endswith("/")
+    if given.pipeline:
+        if not is_folder and suffix in _FILES:
+            raise ConfigError(f"--save_path {path}: with --pipeline it is a folder, into which all results go")
+        return lambda _, reading: _save_as_paddlex(reading, path)
+    if is_folder:
         return lambda pipeline, reading: _save_all(pipeline, reading, path)
     if suffix not in _FORMATS:
         raise ConfigError(f"--save-path {path}: ends in {', '.join(_FORMATS)}, or else in / for a folder")
@@ -195,24 +210,34 @@ def _saver(given: argparse.Namespace, files: Sequence[Source]) -> Saver | None:
 
 
 def _save_as_paddlex(reading: FileReading, path: Path) -> None:
+    # Whatever it is called, it is no file.
+    path.mkdir(parents=True, exist_ok=True)
     for result in reading.results:
         result.save_to_json(path)
-        result.save_to_img(path)
+    try:
+        for result in reading.results:
+            result.save_to_img(path)
+    except DrawingError as error:
+        _say(error)
 
 
 def _save_all(pipeline: OCRPipeline, reading: FileReading, folder: Path) -> None:
-    for suffix in _FORMATS:
-        _save(pipeline, reading, folder / f"{reading.name}_ocr", suffix)
+    try:
+        for suffix in _FORMATS:
+            _save(pipeline, reading, folder / f"{reading.name}_ocr", suffix)
+    except DrawingError as error:
+        # Pictures are the last, so that all else is saved.
+        _say(error)
 
 
 def _save(pipeline: OCRPipeline, reading: FileReading, path: Path, suffix: str) -> None:
     """Save in one format. `path` has no suffix. A PDF's pages have a picture and a JSON file each."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if suffix == ".txt":
-        text = "\f".join(result.text for result in reading.results)
-        path.with_name(f"{path.name}.txt").write_text(text, encoding="utf-8")
-    elif suffix == ".pdf":
-        path.with_name(f"{path.name}.pdf").write_bytes(pipeline.searchable_pdf(reading))
+    if suffix in (".txt", ".pdf"):
+        target = place(path.with_name(f"{path.name}{suffix}"), reading.source.input_path)
+        if suffix == ".txt":
+            target.write_text("\f".join(result.text for result in reading.results), encoding="utf-8")
+        else:
+            target.write_bytes(pipeline.searchable_pdf(reading))
     else:
         for result in reading.results:
             page = f"_{result['page_index']}" if "page_index" in result else ""
@@ -257,7 +282,7 @@ class _Progress:
     def say(self, message: str) -> None:
         """Print a line that stays."""
         self.clear()
-        print(f"triton-ocr: {message}", file=sys.stderr)
+        _say(message)
 
     def _write(self, page: str) -> None:
         if self._shown and self._source:
@@ -270,5 +295,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _complain(error: object, status: int) -> int:
-    print(f"triton-ocr: {error}", file=sys.stderr)
+    _say(error)
     return status
+
+
+def _say(message: object) -> None:
+    print(f"triton-ocr: {message}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from triton_ocr.errors import OCRError
+from triton_ocr.errors import DrawingError, OCRError
 
 _JPEG = (".jpg", ".jpeg")
 _SUFFIXES = (*_JPEG, ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -69,10 +69,13 @@ class OCRResult(dict[str, Any]):
         """Save the drawing as `save_path`, where that ends like a picture; else into that folder, named after the input
         file, as a picture of its type (a JPEG where it is none that is written).
 
-        Returns the file. Raises OCRError where there is no drawing, or it would take the place of the input.
+        Returns the file. Raises DrawingError where there is no drawing, OCRError where it would take the place of the
+        input.
         """
         if self.drawing is None:
-            raise OCRError(f"{self['input_path']}: no picture was drawn: of PDFs of more than 50 pages none are")
+            raise DrawingError(
+                f"{self['input_path'] or self.stem}: no picture was drawn: of PDFs of more than 50 pages none are"
+            )
         path = self._path(save_path, _SUFFIXES, self.suffix if self.suffix.lower() in _SUFFIXES else ".jpg")
         if path.suffix.lower() in _JPEG:
             path.write_bytes(self.drawing)
@@ -81,13 +84,31 @@ class OCRResult(dict[str, Any]):
         return path
 
     def _json(self, indent: int, ensure_ascii: bool) -> str:
-        return json.dumps(self, indent=indent, ensure_ascii=ensure_ascii)
+        text = json.dumps(self, indent=indent, ensure_ascii=ensure_ascii)
+        # The bytes of a file's name that are no UTF-8 are surrogates in Python, for which JSON has the same escapes.
+        return text.encode(errors="backslashreplace").decode()
 
     def _path(self, save_path: str | Path, suffixes: tuple[str, ...], suffix: str) -> Path:
         path = Path(save_path)
         if path.suffix.lower() not in suffixes or path.is_dir():
             path /= f"{self.stem}{suffix}"
-        if self["input_path"] is not None and path.resolve() == Path(self["input_path"]).resolve():
-            raise OCRError(f"{path}: is what was read; save somewhere else")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        return place(path, self["input_path"])
+
+
+def place(path: Path, input_path: str | None) -> Path:
+    """The path of a file to be saved about that input, in a folder that is there now.
+
+    Raises OCRError where it would take the place of the input, under whatever name.
+    """
+    if input_path is not None and _is_same(path, input_path):
+        raise OCRError(f"{path}: is what was read; save somewhere else")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _is_same(path: Path, other: str) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):
+        # One of them is not there, or a URL.
+        return False

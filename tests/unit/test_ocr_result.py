@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.pages import blank, encode
-from triton_ocr.errors import OCRError
+from triton_ocr.errors import DrawingError, OCRError
 from triton_ocr.result import OCRResult
 
 QUAD = [[5, 12], [88, 10], [88, 29], [5, 31]]
@@ -67,16 +68,28 @@ def test_a_picture_of_a_type_that_is_not_written_becomes_a_jpeg(tmp_path: Path) 
     assert result(None).save_to_img(tmp_path) == tmp_path / "array.jpg"
 
 
-def test_what_was_read_is_not_written_over(tmp_path: Path) -> None:
+def test_what_was_read_is_not_written_over_under_any_name(tmp_path: Path) -> None:
     file = tmp_path / "page.png"
     file.write_bytes(blank().data)
-    with pytest.raises(OCRError, match="save somewhere else"):
-        result(str(file)).save_to_img(tmp_path)
+    (tmp_path / "soft.png").symlink_to(file)
+    (tmp_path / "hard.png").hardlink_to(file)
+    for path in (tmp_path, tmp_path / "soft.png", tmp_path / "hard.png"):
+        with pytest.raises(OCRError, match="save somewhere else"):
+            result(str(file)).save_to_img(path)
     assert file.read_bytes() == blank().data
 
 
+def test_a_name_that_is_not_utf8_is_printed_and_saved_and_read_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = result(os.fsdecode("登机牌.png".encode("gbk")))
+    read.print()
+    assert json.loads(capsys.readouterr().out) == read
+    assert json.loads(read.save_to_json(tmp_path).read_text(encoding="utf-8")) == read
+
+
 def test_a_page_that_was_not_drawn_says_so(tmp_path: Path) -> None:
-    with pytest.raises(OCRError, match="no picture was drawn"):
+    with pytest.raises(DrawingError, match=r"^in/登机牌\.png: no picture was drawn"):
         result(drawing=None).save_to_img(tmp_path)
 
 
