@@ -55,8 +55,10 @@ _CALLERS_MATTER: dict[str, type[ServiceError]] = {
 }
 _MARKED = re.compile(rf"\[({'|'.join(_CALLERS_MATTER)})\] (.*)", re.DOTALL)
 
-# What Triton says of a model that it knows and has not loaded, of one whose process has died, and when it is ending.
+# What Triton says of a model that it knows and has not loaded, or whose process has died; of tensors for which there is
+# no room between the two; and when it is ending.
 _NOT_RUNNING = re.compile("has no available versions|is not found|is not ready|is not healthy")
+_NO_SHARED_MEMORY = re.compile("Failed to (?:increase|initialize) the shared memory pool")
 _STOPPING = re.compile("has stopped accepting new")
 # What a Python model raised while it was loaded, in what Triton says of that.
 _LOAD_FAILURE = re.compile(r"UNAVAILABLE state: (?:\w+: )?(.*?)\s*(?:\n|$)")
@@ -108,7 +110,7 @@ class Triton:
                 model, _tensors(inputs), request_id=request_id.get(), client_timeout=timeout
             )
         except InferenceServerException as error:
-            raise self._translated(error, model, timeout) from error
+            raise _translated(error, model, timeout) from error
         return _arrays(result)
 
     async def stream(
@@ -139,7 +141,7 @@ class Triton:
         finally:
             responses.cancel()
         if failure is not None:
-            raise self._translated(failure, model, timeout) from failure
+            raise _translated(failure, model, timeout) from failure
 
     async def unload(self, model: str, timeout: float) -> None:
         """Unload `model`: what it is working on is finished, then its memory is freed, and then this returns.
@@ -158,7 +160,7 @@ class Triton:
                     )
                 await asyncio.sleep(_POLL_INTERVAL)
         except InferenceServerException as error:
-            raise self._translated(error, model, self._timeout) from error
+            raise _translated(error, model, self._timeout) from error
 
     async def load(self, model: str, timeout: float) -> None:
         """Load `model` from the repository, within `timeout` seconds.
@@ -172,7 +174,7 @@ class Triton:
             failure = _LOAD_FAILURE.search(error.message() or "")
             if failure:
                 raise ModelUnavailableError(f"the model {model!r} cannot be loaded: {failure[1]}") from error
-            raise self._translated(error, model, timeout) from error
+            raise _translated(error, model, timeout) from error
 
     async def _state(self, model: str) -> str:
         index = await self._client.get_model_repository_index(headers=self._admin, client_timeout=self._timeout)
@@ -196,7 +198,7 @@ class Triton:
         try:
             config = (await self._client.get_model_config(model, client_timeout=self._timeout)).config
         except InferenceServerException as error:
-            raise self._translated(error, model, self._timeout) from error
+            raise _translated(error, model, self._timeout) from error
         on_gpu = any(group.kind == ModelInstanceGroup.KIND_GPU for group in config.instance_group)
         accelerators = config.optimization.execution_accelerators
         named = accelerators.gpu_execution_accelerator if on_gpu else accelerators.cpu_execution_accelerator
@@ -218,24 +220,28 @@ class Triton:
         except OSError as error:
             raise TritonUnavailableError("the inference server's metrics are not available") from error
 
-    def _translated(self, error: InferenceServerException, model: str, timeout: float) -> ServiceError:
-        message = error.message() or ""
-        marked = _MARKED.match(message)
-        if marked:
-            return _CALLERS_MATTER[marked[1]](marked[2])
-        match error.status():
-            # Without a status: what a stream says.
-            case "StatusCode.NOT_FOUND" | None as status if status or _NOT_RUNNING.search(message):
-                return ModelUnavailableError(f"the model {model!r} is not loaded")
-            case None if _STOPPING.search(message):
-                return TritonUnavailableError("the inference server is not available; try again later")
-            case "StatusCode.UNAVAILABLE" | "StatusCode.INTERNAL" if _NOT_RUNNING.search(message):
-                return ModelUnavailableError(f"the model {model!r}, or one that it calls, is not running")
-            case "StatusCode.UNAVAILABLE" | "StatusCode.CANCELLED":
-                return TritonUnavailableError("the inference server is not available; try again later")
-            case "StatusCode.DEADLINE_EXCEEDED":
-                return DeadlineExceededError(f"the inference server did not answer within {round(timeout, 1):g} s")
-        return InternalError("the inference server failed to process the request")
+
+def _translated(error: InferenceServerException, model: str, timeout: float) -> ServiceError:
+    message, status = error.message() or "", error.status()
+    if marked := _MARKED.match(message):
+        return _CALLERS_MATTER[marked[1]](marked[2])
+    not_running = _NOT_RUNNING.search(message)
+    failure: ServiceError = InternalError("the inference server failed to process the request")
+    if _NO_SHARED_MEMORY.search(message):
+        failure = OutOfMemoryError(
+            "the inference server has too little shared memory left for a picture of this size: send a smaller one, or "
+            "give it more (/dev/shm; of a container --shm-size)"
+        )
+    # Without a status: what a stream says.
+    elif status == "StatusCode.NOT_FOUND" or (status is None and not_running):
+        failure = ModelUnavailableError(f"the model {model!r} is not loaded")
+    elif status in ("StatusCode.UNAVAILABLE", "StatusCode.INTERNAL") and not_running:
+        failure = ModelUnavailableError(f"the model {model!r}, or one that it calls, is not running")
+    elif status in ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED") or _STOPPING.search(message):
+        failure = TritonUnavailableError("the inference server is not available; try again later")
+    elif status == "StatusCode.DEADLINE_EXCEEDED":
+        failure = DeadlineExceededError(f"the inference server did not answer within {round(timeout, 1):g} s")
+    return failure
 
 
 def _tensors(inputs: Mapping[str, np.ndarray]) -> list[InferInput]:

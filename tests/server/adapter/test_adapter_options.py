@@ -99,6 +99,12 @@ def test_the_requests_id_goes_with_it_to_triton_and_back(adapter: Any) -> None:
         ({"fail": "[invalid_argument] text_score must be less"}, 400, "text_score must be less"),
         ({"fail": "[unreadable_image] not a picture"}, 400, "not a picture"),
         ({"fail": "[too_large] more than 100 megapixels"}, 413, "more than 100 megapixels"),
+        (
+            {"fail": "det_onnx: Failed to increase the shared memory pool size for key 'x' to 4194304 bytes."},
+            503,
+            "the inference server has too little shared memory left for a picture of this size: send a smaller one, or "
+            "give it more (/dev/shm; of a container --shm-size)",
+        ),
         ({"fail": "KeyError: secret"}, 500, "the inference server failed to process the request"),
         ({"raise": "secret"}, 500, "the inference server failed to process the request"),
     ],
