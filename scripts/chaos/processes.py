@@ -47,9 +47,12 @@ def named(server: Launched) -> dict[str, int]:
     for pid, command in sorted(server.stubs.items()):
         # …/REPOSITORY/MODEL/VERSION/FILE
         model, version = command.split()[1].split("/")[-3:-1]
-        name = f"{model} {version}"
+        # Where it was loaded with files from elsewhere Triton has made a folder for it.
+        name = "dots_vllm" if model.startswith("folder") else f"{model} {version}"
         instances[name] = instances.get(name, 0) + 1
         found[name if instances[name] == 1 else f"{name} #{instances[name]}"] = pid
+    with suppress(NotFound):
+        found["vLLM's engine"] = vllm_engine(server)
     return found
 
 

@@ -1,8 +1,9 @@
 """A folder of its own for each running server, and the removal of what a killed server left behind.
 
 A server that is killed leaves shared memory in /dev/shm. Its folder tells which: the regions carry the folder's name,
-and the lock on the folder is held exactly as long as the launcher lives. It also leaves an empty folder in /tmp, which
-Triton's Python backend makes for packed environments; there are none here.
+and the lock on the folder is held exactly as long as the launcher lives. It also leaves temporary files, which are made
+within the folder, and an empty folder in /tmp, which Triton's Python backend makes for packed environments; there are
+none here.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ from pathlib import Path
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
 ENVIRONMENTS = Path("/tmp")  # noqa: S108 - where Triton's Python backend makes its folders, whatever TMPDIR says
 LINKS = Path("/tmp")  # noqa: S108 - bash takes its name as it is
+_TEMPORARY = "tmp"
 
 _UNQUOTED = re.compile(r"[\w@%+=:,./-]+")
+# Of the 107 bytes that the path of a Unix socket may have (unix(7)), 41 are for /tmp and what vLLM calls its sockets.
+_LONGEST = 66
 
 
 def needs_quotes(path: Path) -> bool:
@@ -36,12 +40,19 @@ class RunDirectory:
     path: Path
 
     @property
-    def unquoted(self) -> Path:
-        """The folder by a name that needs no quotes, while the server runs; it is a link's where its own needs them.
+    def plain(self) -> Path:
+        """The folder by a name that is short and needs no quotes, while the server runs: a link's where its own is not.
 
-        Triton's Python backend writes the paths of models and backends into a command for bash as they are.
+        Triton's Python backend writes the paths of models and backends into a command for bash as they are, and Unix
+        sockets have short names.
         """
-        return self._link if needs_quotes(self.path) else self.path
+        unfit = needs_quotes(self.path) or len(os.fsencode(self.path)) > _LONGEST
+        return self._link if unfit else self.path
+
+    @property
+    def temporary(self) -> Path:
+        """The folder for temporary files; `plain` too."""
+        return (self.plain / _TEMPORARY).absolute()
 
     @property
     def _link(self) -> Path:
@@ -53,14 +64,16 @@ class RunDirectory:
         return f"ocr_{self.path.name}_"
 
     def remove_leftovers(self) -> None:
-        """Remove the regions of shared memory that are left, and empty folders for packed environments that have been
-        made since the start; only to be called while no process of the server lives.
+        """Remove the regions of shared memory and the temporary files that are left, and empty folders for packed
+        environments that have been made since the start; only to be called while no process of the server lives.
 
         Of such a folder nobody can tell whose it is. One that is empty serves no other Triton either.
         """
+        began = self.path.stat().st_ctime  # as its first files were made
         for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
             region.unlink(missing_ok=True)
-        began = self.path.stat().st_ctime
+        shutil.rmtree(self.path / _TEMPORARY, ignore_errors=True)
+        (self.path / _TEMPORARY).mkdir(exist_ok=True)
         for folder in ENVIRONMENTS.glob("python_env_*"):
             with suppress(OSError):  # it holds something, or is somebody else's, or gone
                 if folder.stat().st_ctime >= began:
@@ -82,11 +95,11 @@ def run_directory(parent: Path) -> Iterator[RunDirectory]:
         for leftover in parent.iterdir():
             _remove_if_dead(RunDirectory(leftover))
         run = RunDirectory(parent / secrets.token_hex(4))
-        run.path.mkdir()
+        (run.path / _TEMPORARY).mkdir(parents=True)
         descriptor = _lock(run.path)
     try:
-        if run.unquoted != run.path:
-            run.unquoted.symlink_to(run.path.absolute())
+        if run.plain != run.path:
+            run.plain.symlink_to(run.path.absolute())
         yield run
     finally:
         run.remove()

@@ -183,11 +183,11 @@ def _triton(
     say: Callable[[str], None],
     wanted: Wanted,
 ) -> Service:
-    installation = triton.installation(os.environ, run.unquoted / "backends", ROOT / "backends")
+    installation = triton.installation(os.environ, run.plain / "backends", ROOT / "backends")
     models = ROOT / "model_repository"
     # The layout is a CPU's; what another configuration says of instances and threads holds.
     if installation.configuration == triton.CONFIGURATION:
-        models = run.unquoted / "models"
+        models = run.plain / "models"
         if wanted.precision is Precision.FAST and not repository.has_bfloat16():
             say("OCR_PRECISION=fast: this processor has no bfloat16, so the networks compute in float32.")
             wanted = replace(wanted, precision=Precision.EXACT)
@@ -197,7 +197,7 @@ def _triton(
     return Service(
         name="Triton",
         command=triton.command(installation, listeners, models, run.shared_memory_prefix, key),
-        environment={**_MALLOC, **installation.environment},
+        environment={**_MALLOC, **installation.environment, "TMPDIR": str(run.temporary)},
         stop_timeout=_TRITON_STOP_TIMEOUT,
         drained=lambda: log.drained,
         ailment=triton.StubWatch(),

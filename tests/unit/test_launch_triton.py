@@ -3,9 +3,12 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,30 +189,52 @@ def test_a_run_leaves_neither_folder_nor_shared_memory(tmp_path: Path, shared_me
     assert not list((tmp_path / "run").iterdir())
 
 
-def test_a_run_has_a_name_that_bash_takes_as_it_is(
-    tmp_path: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    links = tmp_path / "links"
-    links.mkdir()
-    monkeypatch.setattr(rundir, "LINKS", links)
-    for parent in (tmp_path / "run", tmp_path / "运行"):
+@pytest.fixture
+def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path / "links"
+    directory.mkdir()
+    monkeypatch.setattr(rundir, "LINKS", directory)
+    return directory
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="r") as directory:
+        yield Path(directory)
+
+
+def test_a_run_has_a_name_that_bash_takes_as_it_is(short: Path, shared_memory: Path, links: Path) -> None:
+    for parent in (short / "run", short / "运行"):
         with run_directory(parent) as run:
-            assert run.unquoted == run.path
-    odd = tmp_path / "it's (my) $HOME & co" / "run"
+            assert run.plain == run.path
+    odd = short / "it's (my) $HOME & co" / "run"
     with run_directory(odd) as run:
-        (run.unquoted / "file").touch()
-        echo = subprocess.run(["bash", "-c", f"echo {run.unquoted}/*"], capture_output=True, text=True, check=True)
-        assert echo.stdout == f"{run.unquoted}/file\n"
+        (run.plain / "file").touch()
+        echo = subprocess.run(["bash", "-c", f"echo {run.plain}/f*"], capture_output=True, text=True, check=True)
+        assert echo.stdout == f"{run.plain}/file\n"
         assert (run.path / "file").exists()
         run.remove_leftovers()  # Triton is started again
-        assert (run.unquoted / "file").exists()
+        assert (run.plain / "file").exists()
     assert not list(links.iterdir())
 
     killed = RunDirectory(odd / "killed")
     killed.path.mkdir()
-    killed.unquoted.symlink_to(killed.path)
+    killed.plain.symlink_to(killed.path)
     with run_directory(odd) as run:
-        assert [*links.iterdir()] == [run.unquoted]
+        assert [*links.iterdir()] == [run.plain]
+
+
+def test_a_run_has_room_for_sockets_and_leaves_none_of_a_triton_that_has_died(
+    short: Path, shared_memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rundir, "LINKS", short)
+    for parent in (short / "run", short / f"a{'bc' * 60}" / "run"):
+        with run_directory(parent) as run, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(run.temporary / str(uuid.uuid4())))
+            (run.temporary / "folder").mkdir()
+            run.remove_leftovers()
+            assert not list(run.temporary.iterdir())
+        assert not list(parent.iterdir())
 
 
 def test_a_run_leaves_no_empty_folder_for_packed_environments(
