@@ -12,7 +12,7 @@ from adapter.triton import Triton
 from adapter.vlm import Sampling, VllmContract
 
 CONTRACT = VllmContract("dots_vllm")
-CALLERS, STREAMS = 6, 300
+CALLERS = 6
 
 
 def asked(vlms: Any, *tokens: str, **orders: Any) -> dict[str, Any]:
@@ -20,13 +20,13 @@ def asked(vlms: Any, *tokens: str, **orders: Any) -> dict[str, Any]:
     return CONTRACT.inputs("", vlms.order(*tokens, **orders).picture((1, 1)), Sampling(9, 0.0, 1.0))
 
 
-def very_often(vlms: Any, call: Callable[[Triton, int], Awaitable[int]]) -> list[list[int]]:
-    """What the callers get, each of whom calls again and again, with a number that is one more each time."""
+def very_often(vlms: Any, streams: int, call: Callable[[Triton, int], Awaitable[int]]) -> list[list[int]]:
+    """What the callers get, each of whom calls so many times, with a number that is one more each time."""
 
     async def caller(number: int) -> list[int]:
         triton = Triton(vlms.grpc, 5.0, "")
         try:
-            return [await call(triton, number + stream) for stream in range(STREAMS)]
+            return [await call(triton, number + stream) for stream in range(streams)]
         finally:
             await triton.close()
 
@@ -46,8 +46,8 @@ def test_very_many_failures_leave_triton_running_and_their_model_free_to_go(vlms
                 answers += 1
         return answers
 
-    got = very_often(vlms, fail)
-    assert got == [[(number + stream) % 4 for stream in range(STREAMS)] for number in range(CALLERS)]
+    got = very_often(vlms, 300, fail)
+    assert got == [[(number + stream) % 4 for stream in range(300)] for number in range(CALLERS)]
     with vlms.without(CONTRACT.model):
         pass
 
@@ -61,7 +61,7 @@ def test_very_many_who_leave_in_the_middle_leave_triton_running_and_the_model_fr
                 await anext(answers)
         return number % 7
 
-    got = very_often(vlms, leave)
-    assert got == [[(number + stream) % 7 for stream in range(STREAMS)] for number in range(CALLERS)]
+    got = very_often(vlms, 100, leave)
+    assert got == [[(number + stream) % 7 for stream in range(100)] for number in range(CALLERS)]
     with vlms.without(CONTRACT.model):
         pass
