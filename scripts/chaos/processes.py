@@ -61,7 +61,7 @@ def memory(pid: int) -> int:
 
     That is taken as a whole when it is made, touched or not. Mapped files are not counted.
     """
-    fields = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
     return int(fields["RssAnon"].split()[0]) * 1024 + sum(map(_taken, _regions(pid)))
 
 

@@ -6,6 +6,8 @@ import json
 import mmap
 import os
 import random
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 
@@ -167,3 +169,12 @@ def test_shared_memory_counts_once_and_as_a_whole_before_it_is_touched() -> None
         with mmap.mmap(region.fileno(), size), mmap.mmap(region.fileno(), size):
             assert abs(processes.memory(os.getpid()) - before - size) < size / 8
         assert abs(processes.memory(os.getpid()) - before) < size / 8
+
+
+def test_the_memory_of_a_process_is_told_whatever_its_name() -> None:
+    named = "import ctypes; ctypes.CDLL(None).prctl(15, b'VLLM::Engine: 0', 0, 0, 0); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", named], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert processes.memory(process.pid) > 1 << 20
+        process.communicate(b"\n")
