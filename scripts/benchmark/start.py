@@ -8,6 +8,7 @@ from scripts.benchmark import load, report
 from scripts.benchmark.ours import Configuration, serving
 from scripts.benchmark.section import Section
 from scripts.benchmark.turns import Material
+from scripts.launch.layout import PROFILE_SETTING
 
 _LATER = 10  # requests, whose median the first one is compared with
 
@@ -17,7 +18,7 @@ def measure(configuration: Configuration, profile: str, rounds: int, material: M
     page = material.pictures[0]
     starts = []
     for _ in range(rounds):
-        with serving(configuration, warm=False) as server:
+        with serving(configuration, {PROFILE_SETTING: profile}, warm=False) as server:
             precision = server.precision(profile)
             sample = load.read(server.endpoint(profile), material.copies.of([page] * (1 + _LATER)), clients=1)
             first, *later = sample.latencies

@@ -23,6 +23,7 @@ from scripts.benchmark.perf_analyzer import Protocol, analyze
 from scripts.benchmark.pictures import Copies, Line, Picture, cycled, quad
 from scripts.benchmark.samples import Sample
 from scripts.benchmark.worker import Worker, working
+from scripts.launch.layout import PROFILE_SETTING
 from scripts.launch.server import ROOT
 
 COLD, WARM = "one caller, cold", "one caller, warm"
@@ -95,7 +96,8 @@ def our_fresh(configuration: Configuration, profile: str, precision: str, materi
     warmed up."""
 
     def measure() -> list[Sample]:
-        with serving(configuration) as server:
+        # Which is what whoever serves these weights would set, as the peers are told theirs.
+        with serving(configuration, {PROFILE_SETTING: profile}) as server:
             load.read(server.endpoint(profile), material.copies.of([material.warm_up]), clients=1)
             return [load.read(server.endpoint(profile), material.for_clients(1), clients=1) for _ in (COLD, WARM)]
 

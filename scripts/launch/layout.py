@@ -10,6 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+PROFILE_SETTING = "OCR_DEFAULT_PROFILE"
+
 # Each instance is a process that holds the weights of a profile.
 _MOST_INSTANCES = 8
 
@@ -99,14 +101,21 @@ class Machine:
 
 @dataclass(frozen=True)
 class Wanted:
-    """How the OCR models are to run."""
+    """How the OCR models are to run.
+
+    Attributes:
+        precision: what the networks compute in.
+        layout: who gets the cores.
+        profile: the one that reads where a request names none; None: the model repository's.
+    """
 
     precision: Precision
     layout: Layout
+    profile: str | None = None
 
 
 def wish(environment: Mapping[str, str], tuned: Path, say: Callable[[str], None] = lambda line: None) -> Wanted:
-    """What OCR_PRECISION and OCR_MODE ask for, on this machine.
+    """What OCR_PRECISION, OCR_MODE and OCR_DEFAULT_PROFILE ask for, on this machine.
 
     Args:
         environment: where the settings are.
@@ -114,11 +123,12 @@ def wish(environment: Mapping[str, str], tuned: Path, say: Callable[[str], None]
         say: told where that file is of no use.
 
     Raises:
-        SettingError: one of the settings has no such value.
+        SettingError: one of the first two has no such value.
     """
     mode = _choice(environment, "OCR_MODE", Mode, Mode.THROUGHPUT)
     precision = _choice(environment, "OCR_PRECISION", Precision, Precision.EXACT)
-    return Wanted(precision, found(tuned, Machine.here(), mode, say))
+    layout = found(tuned, Machine.here(), mode, say)
+    return Wanted(precision, layout, environment.get(PROFILE_SETTING) or None)
 
 
 def save(path: Path, machine: Machine, layouts: Mapping[Mode, Layout]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from scripts.launch.layout import Precision, Wanted
+from scripts.launch.layout import PROFILE_SETTING, Precision, SettingError, Wanted
 
 # Flags of Linux' /proc/cpuinfo: x86's two instruction sets for it, and Arm's.
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -30,7 +30,12 @@ def build(destination: Path, repository: Path, name: str, wanted: Wanted) -> Non
         repository: the model repository.
         name: of the named configurations (configs/NAME.pbtxt).
         wanted: how the OCR models are to run.
+
+    Raises:
+        SettingError: there is no such profile as is wanted.
     """
+    if wanted.profile and wanted.profile not in (known := profiles(repository)):
+        raise SettingError(f"{PROFILE_SETTING} must be {' or '.join(known)}, not {wanted.profile!r}")
     destination.mkdir(parents=True)
     for model in repository.iterdir():
         if not (model / "config.pbtxt").exists():
@@ -42,6 +47,12 @@ def build(destination: Path, repository: Path, name: str, wanted: Wanted) -> Non
                 (folder / entry.name).symlink_to(entry)
         made = text_format.MessageToString(_configuration(model, name, wanted))
         (folder / "configs" / f"{name}.pbtxt").write_text(made)
+
+
+def profiles(repository: Path) -> dict[str, Path]:
+    """The profiles of ocr_ensemble, by name, each with the file that describes it."""
+    folder = repository / "ocr_ensemble" / "1" / "profiles"
+    return {path.stem: path for path in sorted(folder.rglob("*.json"))}
 
 
 def configuration(model: Path, name: str) -> ModelConfig:
@@ -61,6 +72,8 @@ def _configuration(model: Path, name: str, wanted: Wanted) -> ModelConfig:
             accelerator.parameters["INFERENCE_PRECISION_HINT"] = _HINTS[wanted.precision]
     elif config.name == "ocr_ensemble":
         config.instance_group[0].count = wanted.layout.pages
+        if wanted.profile:
+            config.parameters["default_profile"].string_value = wanted.profile
         config.parameters["precision"].string_value = wanted.precision.value
         config.parameters["recognition_lines"].string_value = str(wanted.layout.lines)
         config.parameters["recognition_instances"].string_value = str(wanted.layout.recognition.count)

@@ -86,7 +86,7 @@ async def running_server(
         wanted: how the OCR models are to run; None: as the environment asks, and scripts/tune has found.
 
     Raises:
-        SettingError: OCR_PRECISION or OCR_MODE has no such value.
+        SettingError: OCR_PRECISION, OCR_MODE or OCR_DEFAULT_PROFILE has no such value.
         PortError: a port is in use; nothing has been started.
         TritonError: Triton cannot run on this machine.
         GaveUp: a service died before it was ready.

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc import InferenceServerClient, InferInput
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from scripts.launch.layout import Wanted
+from scripts.launch.repository import configuration, profiles
+from scripts.launch.triton import CONFIGURATION
 
 _MODEL, _CLASSIFIER = "ocr_ensemble", "cls_onnx"
 _HEIGHT, _CLASSIFIER_WIDTH = 48, 192
@@ -53,15 +53,15 @@ class Ladder:
 
 def ladders(repository: Path, wanted: Wanted) -> dict[str, Ladder]:
     """Each profile's, by its name; the default profile comes first."""
-    config = text_format.Parse((repository / _MODEL / "config.pbtxt").read_text(), ModelConfig())
     found = {}
-    for path in sorted((repository / _MODEL / "1" / "profiles").rglob("*.json")):
+    for name, path in profiles(repository).items():
         table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         rules = table.get(wanted.precision.value, table).get("recognition", table["recognition"])
         most = rules["least"] if rules["by_page"] else rules["most"]
         widths = range(rules["least"], most + 1, rules["step"])
-        found[path.stem] = Ladder(table["version"], table["detection"]["max_pixels"], widths)
-    default = config.parameters["default_profile"].string_value
+        found[name] = Ladder(table["version"], table["detection"]["max_pixels"], widths)
+    parameters = configuration(repository / _MODEL, CONFIGURATION).parameters
+    default = wanted.profile or parameters["default_profile"].string_value
     return dict(sorted(found.items(), key=lambda named: named[0] != default))
 
 

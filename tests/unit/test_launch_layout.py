@@ -98,6 +98,22 @@ def test_a_value_that_a_setting_does_not_have_is_named(tmp_path: Path, setting: 
         wish({setting: "quick"}, tmp_path / "layouts.json")
 
 
+def test_a_setting_chooses_the_profile_that_reads_where_none_is_named(tmp_path: Path) -> None:
+    none = wish({}, tmp_path / "layouts.json")
+    assert none.profile is None
+    wanted = wish({"OCR_DEFAULT_PROFILE": "PP-OCRv4_mobile"}, tmp_path / "layouts.json")
+    for folder, wish_for, profile in (("usual", none, "PP-OCRv6_small"), ("set", wanted, "PP-OCRv4_mobile")):
+        build(tmp_path / folder, REPOSITORY, CONFIGURATION, wish_for)
+        parameters = configuration(tmp_path / folder, "ocr_ensemble").parameters
+        assert parameters["default_profile"].string_value == profile
+
+
+def test_a_profile_that_is_not_there_is_named_beside_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"OCR_DEFAULT_PROFILE must be PP-OCRv4_mobile or .*, not 'v4'"):
+        build(tmp_path / "models", REPOSITORY, CONFIGURATION, Wanted(Precision.EXACT, LAYOUT, "v4"))
+    assert not (tmp_path / "models").exists()
+
+
 def configuration(repository: Path, model: str) -> ModelConfig:
     text = (repository / model / "configs" / f"{CONFIGURATION}.pbtxt").read_text()
     return text_format.Parse(text, ModelConfig())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,9 @@ def test_every_width_that_a_line_is_padded_to_is_on_its_profiles_ladder(precisio
 
 
 def test_the_default_profile_comes_first() -> None:
-    assert next(iter(ladders(REPOSITORY, Wanted(Precision.EXACT, usual(Mode.LATENCY, 2))))) == "PP-OCRv6_small"
+    wanted = Wanted(Precision.EXACT, usual(Mode.LATENCY, 2))
+    assert next(iter(ladders(REPOSITORY, wanted))) == "PP-OCRv6_small"
+    assert next(iter(ladders(REPOSITORY, replace(wanted, profile="PP-OCRv4_mobile")))) == "PP-OCRv4_mobile"
 
 
 class Processors(type(Path())):  # type: ignore[misc]
