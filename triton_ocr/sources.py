@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def _named(name: str) -> Iterator[Source]:
     elif name.lower().startswith(("http://", "https://")):
         yield Source(name, _file_name(name), lambda: _fetched(name))
     elif os.path.isdir(path):  # noqa: PTH112 - Path's raises for a name that is too long, or may not be looked at
-        yield from _files(sorted(file for file in path.rglob("*") if _is_wanted(file, path)), name)
+        yield from _below(path, name)
     elif not os.path.exists(path) and glob.has_magic(name):  # noqa: PTH110 - as above
         found = [Path(file) for file in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207 - Path.glob takes no absolute pattern
         yield from _files([file for file in found if _is_file(file)], name)
@@ -90,9 +91,26 @@ def _named(name: str) -> Iterator[Source]:
         yield _file(path, name)
 
 
-def _is_wanted(file: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return file.suffix.lower() in SUFFIXES and not hidden and _is_file(file)
+def _below(folder: Path, name: str) -> Iterator[Source]:
+    """Its files, hidden ones aside; then the folders that cannot be listed, since files may lie in them."""
+    files: list[Path] = []
+    unlisted: list[OSError] = []
+    for where, folders, names in os.walk(folder, onerror=unlisted.append):
+        folders[:] = [each for each in folders if not _is_hidden(each)]
+        files += [Path(where, each) for each in names if _is_wanted(Path(where, each))]
+    if files or not unlisted:
+        yield from _files(sorted(files), name)
+    for error in unlisted:
+        said = f"{error.filename}: {error.strerror}"
+        yield Source(str(error.filename), Path(error.filename).name, partial(_refuse, said))
+
+
+def _is_wanted(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not _is_hidden(file.name) and _is_file(file)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _is_file(path: Path) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +50,35 @@ def test_a_file_keeps_the_path_that_it_was_given_by(folder: Path, monkeypatch: p
 def test_a_folder_is_its_pictures_and_pdfs_and_those_below_in_order(folder: Path) -> None:
     assert names(str(folder)) == ["a.JPG", "b.png", "c.pdf"]
     assert names(folder) == ["a.JPG", "b.png", "c.pdf"]
+
+
+@pytest.fixture
+def beyond_names(tmp_path: Path) -> Iterator[Path]:
+    """A folder below which lies one whose path is longer than the kernel takes: nobody can list it."""
+    top = tmp_path / "deep"
+    top.mkdir()
+    at = os.open(top, os.O_RDONLY)
+    for _ in range(os.pathconf(top, "PC_PATH_MAX") // _LONG + 1):
+        os.mkdir("x" * _LONG, dir_fd=at)
+        below = os.open("x" * _LONG, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    yield top
+    shutil.rmtree(top)
+
+
+_LONG = 250
+
+
+def test_a_folder_that_cannot_be_listed_is_told_after_what_was_found(beyond_names: Path) -> None:
+    (beyond_names / "a.png").write_bytes(PNG)
+    found, unlisted = sources(beyond_names)
+    assert found.load() == PNG
+    with pytest.raises(InputError, match=r"/x{250}: File name too long"):
+        unlisted.load()
+    (beyond_names / "a.png").unlink()
+    assert only(beyond_names).input_path == unlisted.input_path
 
 
 def test_a_pattern_is_what_it_matches(folder: Path) -> None:
