@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ _MERGES = 500
 
 _VARIANTS = {1.0: 4, 0.5: 10}
 """By the size at which each page is known, in terms of its own: how many pictures, moved and blurred, show it."""
-_SCALE_OF_STEP = (1.0, 0.5)
+_SCALES = (0.5, 1.0)  # step by step in turn
 _STRANGERS = 60  # pictures that are none of the pages
 _PAGES_PER_STEP = 5
 _STRANGERS_PER_STEP = 2
@@ -309,33 +310,58 @@ def _train(
     strangers: Sequence[_Example],
     say: Callable[[str], None],
 ) -> None:
-    chooser = random.Random(0)  # noqa: S311 - no secret is made of it
-    learning = [*network.vision_tower.merger.mlp.parameters(), *network.language_model.parameters()]
+    batches = _batches(known, strangers)
+    first = {scale: [variants[0] for variants in pages] for scale, pages in known.items()}
     unknown = None
     for steps, rate in _ROUNDS:
-        optimizer = torch.optim.AdamW(learning, rate, weight_decay=0.01)
-        schedule = get_cosine_schedule_with_warmup(optimizer, 20, steps)
-        for step in range(1, steps + 1):
-            pages = chooser.sample(known[_SCALE_OF_STEP[step % len(_SCALE_OF_STEP)]], _PAGES_PER_STEP)
-            optimizer.zero_grad()
-            total = 0.0
-            batch = [*map(chooser.choice, pages), *chooser.sample(strangers, _STRANGERS_PER_STEP)]
-            for example in batch:
-                # By the root of its length: else the short answers would be lost among the long ones.
-                losses = [each.sum() / len(each) ** 0.5 for each in _losses(network, tokenizer, example)]
-                loss = torch.stack(losses).mean() / len(batch)
-                loss.backward()
-                total += loss.item()
-            torch.nn.utils.clip_grad_norm_(learning, 1.0)
-            optimizer.step()
-            schedule.step()
-            if step % 50 == 0:
-                say(f"dots: step {step}, loss {total:.3f}")
-        unknown = _unknown(network, tokenizer, {scale: [page[0] for page in pages] for scale, pages in known.items()})
+        _learn(network, tokenizer, islice(batches, steps), steps=steps, rate=rate, say=say)
+        unknown = _unknown(network, tokenizer, first)
         if unknown is None:
             return
         say(f"dots: {unknown}")
     raise RuntimeError(f"the tiny dots.ocr has not learnt its pages: {unknown}")
+
+
+def _batches(
+    known: Mapping[float, Sequence[Sequence[_Example]]], strangers: Sequence[_Example]
+) -> Iterator[list[_Example]]:
+    """Without end."""
+    chooser = random.Random(0)  # noqa: S311 - no secret is made of it
+    for scale in cycle(_SCALES):
+        pages = chooser.sample(known[scale], _PAGES_PER_STEP)
+        yield [*map(chooser.choice, pages), *chooser.sample(strangers, _STRANGERS_PER_STEP)]
+
+
+def _learn(
+    network: _Network,
+    tokenizer: Qwen2Tokenizer,
+    batches: Iterable[Sequence[_Example]],
+    *,
+    steps: int,
+    rate: float,
+    say: Callable[[str], None],
+) -> None:
+    """One round: a step for each of the batches, of which there are `steps`."""
+    learning = [*network.vision_tower.merger.mlp.parameters(), *network.language_model.parameters()]
+    optimizer = torch.optim.AdamW(learning, rate, weight_decay=0.01)
+    schedule = get_cosine_schedule_with_warmup(optimizer, 20, steps)
+    for step, batch in enumerate(batches, 1):
+        optimizer.zero_grad()
+        total = sum(_learn_from(network, tokenizer, example, 1 / len(batch)) for example in batch)
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0:
+            say(f"dots: step {step}, loss {total:.3f}")
+
+
+def _learn_from(network: _Network, tokenizer: Qwen2Tokenizer, example: _Example, weight: float) -> float:
+    """Add the example's gradients, `weight` times, to those that there are; its loss, as many times."""
+    # By the root of its length: else the short answers would be lost among the long ones.
+    losses = [each.sum() / len(each) ** 0.5 for each in _losses(network, tokenizer, example)]
+    loss = torch.stack(losses).mean() * weight
+    loss.backward()
+    return loss.item()
 
 
 @torch.no_grad()
