@@ -31,6 +31,7 @@ from adapter.errors import (
     UnavailableError,
 )
 from adapter.gate import Gate
+from adapter.heap import trimmed
 from adapter.internvl.reader import InternvlReader
 from adapter.listeners import ByPort
 from adapter.metrics import CONTENT_TYPE, Metrics
@@ -86,7 +87,7 @@ def _main_app(settings: Settings, apis: Sequence[Api], metrics: Metrics, memory:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[_State]:
-        async with _running_services(settings, metrics) as services:
+        async with trimmed(), _running_services(settings, metrics) as services:
             yield {"services": services}
 
     def api_of(path: str) -> Api | None:
