@@ -346,6 +346,11 @@ def test_the_adapter_has_every_setting_and_the_weights_that_are_loaded(compose: 
     assert adapter["environment"]["MODEL_PATH"] is None
 
 
+def test_the_cpus_triton_has_the_settings_that_hold_for_it(compose: Any) -> None:
+    settings = set(compose["services"]["triton-cpu"]["environment"])
+    assert settings == {"OCR_TRITON_KEY", "OCR_PRECISION", "OCR_MODE", "OCR_DEFAULT_PROFILE"}
+
+
 def test_triton_is_reached_from_inside_alone(compose: Any) -> None:
     for name, service in compose["services"].items():
         if name.startswith("triton"):
