@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-PROFILE_SETTING = "OCR_DEFAULT_PROFILE"
+PRECISION_SETTING, MODE_SETTING, PROFILE_SETTING = "OCR_PRECISION", "OCR_MODE", "OCR_DEFAULT_PROFILE"
 
 # Each instance is a process that holds the weights of a profile.
 _MOST_INSTANCES = 8
@@ -125,8 +125,8 @@ def wish(environment: Mapping[str, str], tuned: Path, say: Callable[[str], None]
     Raises:
         SettingError: one of the first two has no such value.
     """
-    mode = _choice(environment, "OCR_MODE", Mode, Mode.THROUGHPUT)
-    precision = _choice(environment, "OCR_PRECISION", Precision, Precision.EXACT)
+    mode = _choice(environment, MODE_SETTING, Mode, Mode.THROUGHPUT)
+    precision = _choice(environment, PRECISION_SETTING, Precision, Precision.EXACT)
     layout = found(tuned, Machine.here(), mode, say)
     return Wanted(precision, layout, environment.get(PROFILE_SETTING) or None)
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from adapter.settings import Settings
-from scripts.launch import ports, state, triton
+from scripts.launch import layout, ports, state, triton
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -361,6 +361,7 @@ def test_triton_is_reached_from_inside_alone(compose: Any) -> None:
 def test_the_settings_in_deploy_are_settings(compose: Any) -> None:
     known = {f"OCR_{name.upper()}" for name in Settings.model_fields}
     known |= set(ports.SETTINGS) | {triton.HOME_SETTING, triton.CONFIGURATION_SETTING, state.SETTING}
+    known |= {layout.PRECISION_SETTING, layout.MODE_SETTING, layout.PROFILE_SETTING}
     used = {name for service in ours(compose).values() for name in service.get("environment", {})}
     used |= set(re.findall(r"^ +(?:ENV )?(OCR_\w+)=", (DEPLOY / "Containerfile").read_text(), re.MULTILINE))
     assert {"OCR_TRITON_URL", "OCR_TRITON_HOME"} <= used
