@@ -20,7 +20,7 @@ def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return any(line[:1] in (["flags"], ["Features"]) and _BFLOAT16.intersection(line) for line in lines)
 
 
-def build(destination: Path, repository: Path, name: str, wanted: Wanted) -> None:
+def build(destination: Path, repository: Path, name: str, wanted: Wanted, *, on_cpu: bool = True) -> None:
     """Lay out a model repository that differs from another one in the configurations of a name.
 
     Everything else are links: nothing is written to `repository`.
@@ -30,6 +30,8 @@ def build(destination: Path, repository: Path, name: str, wanted: Wanted) -> Non
         repository: the model repository.
         name: of the named configurations (configs/NAME.pbtxt).
         wanted: how the OCR models are to run.
+        on_cpu: whether they run on processors, to which precision, instances and threads belong; otherwise the default
+            profile alone is as wanted.
 
     Raises:
         SettingError: there is no such profile as is wanted.
@@ -45,7 +47,7 @@ def build(destination: Path, repository: Path, name: str, wanted: Wanted) -> Non
         for entry in model.iterdir():
             if entry.name != "configs":
                 (folder / entry.name).symlink_to(entry)
-        made = text_format.MessageToString(_configuration(model, name, wanted))
+        made = text_format.MessageToString(_configuration(model, name, wanted, on_cpu))
         (folder / "configs" / f"{name}.pbtxt").write_text(made)
 
 
@@ -61,9 +63,13 @@ def configuration(model: Path, name: str) -> ModelConfig:
     return text_format.Parse((named if named.exists() else model / "config.pbtxt").read_text(), ModelConfig())
 
 
-def _configuration(model: Path, name: str, wanted: Wanted) -> ModelConfig:
-    """The same, for this machine."""
+def _configuration(model: Path, name: str, wanted: Wanted, on_cpu: bool) -> ModelConfig:
+    """The same, as wanted."""
     config = configuration(model, name)
+    if config.name == "ocr_ensemble" and wanted.profile:
+        config.parameters["default_profile"].string_value = wanted.profile
+    if not on_cpu:
+        return config
     if config.backend == "onnxruntime":
         instances = wanted.layout.of(config.name)
         config.instance_group[0].count = instances.count
@@ -72,8 +78,6 @@ def _configuration(model: Path, name: str, wanted: Wanted) -> ModelConfig:
             accelerator.parameters["INFERENCE_PRECISION_HINT"] = _HINTS[wanted.precision]
     elif config.name == "ocr_ensemble":
         config.instance_group[0].count = wanted.layout.pages
-        if wanted.profile:
-            config.parameters["default_profile"].string_value = wanted.profile
         config.parameters["precision"].string_value = wanted.precision.value
         config.parameters["recognition_lines"].string_value = str(wanted.layout.lines)
         config.parameters["recognition_instances"].string_value = str(wanted.layout.recognition.count)

@@ -186,12 +186,13 @@ def _triton(
     installation = triton.installation(os.environ, run.plain / "backends", ROOT / "backends")
     models = ROOT / "model_repository"
     # The layout is a CPU's; what another configuration says of instances and threads holds.
-    if installation.configuration == triton.CONFIGURATION:
+    on_cpu = installation.configuration == triton.CONFIGURATION
+    if on_cpu and wanted.precision is Precision.FAST and not repository.has_bfloat16():
+        say("OCR_PRECISION=fast: this processor has no bfloat16, so the networks compute in float32.")
+        wanted = replace(wanted, precision=Precision.EXACT)
+    if on_cpu or wanted.profile:
         models = run.plain / "models"
-        if wanted.precision is Precision.FAST and not repository.has_bfloat16():
-            say("OCR_PRECISION=fast: this processor has no bfloat16, so the networks compute in float32.")
-            wanted = replace(wanted, precision=Precision.EXACT)
-        repository.build(models, ROOT / "model_repository", triton.CONFIGURATION, wanted)
+        repository.build(models, ROOT / "model_repository", installation.configuration, wanted, on_cpu=on_cpu)
     shared_memory.check_room(installation, models)
     log = triton.ServerLog(logs / "triton.log", say)
     return Service(

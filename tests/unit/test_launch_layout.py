@@ -108,14 +108,28 @@ def test_a_setting_chooses_the_profile_that_reads_where_none_is_named(tmp_path: 
         assert parameters["default_profile"].string_value == profile
 
 
+def test_on_a_gpu_the_profile_alone_is_as_wanted(tmp_path: Path) -> None:
+    build(tmp_path / "models", REPOSITORY, "cuda", Wanted(Precision.FAST, LAYOUT, "PP-OCRv4_mobile"), on_cpu=False)
+    for model in ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble"):
+        made = configuration(tmp_path / "models", model, "cuda")
+        file = REPOSITORY / model / "configs" / "cuda.pbtxt"
+        there = text_format.Parse(
+            (file if file.exists() else file.parents[1] / "config.pbtxt").read_text(), ModelConfig()
+        )
+        if model == "ocr_ensemble":
+            assert made.parameters["default_profile"].string_value == "PP-OCRv4_mobile"
+            made.parameters["default_profile"].string_value = there.parameters["default_profile"].string_value
+        assert made == there
+
+
 def test_a_profile_that_is_not_there_is_named_beside_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"OCR_DEFAULT_PROFILE must be PP-OCRv4_mobile or .*, not 'v4'"):
         build(tmp_path / "models", REPOSITORY, CONFIGURATION, Wanted(Precision.EXACT, LAYOUT, "v4"))
     assert not (tmp_path / "models").exists()
 
 
-def configuration(repository: Path, model: str) -> ModelConfig:
-    text = (repository / model / "configs" / f"{CONFIGURATION}.pbtxt").read_text()
+def configuration(repository: Path, model: str, name: str = CONFIGURATION) -> ModelConfig:
+    text = (repository / model / "configs" / f"{name}.pbtxt").read_text()
     return text_format.Parse(text, ModelConfig())
 
 
