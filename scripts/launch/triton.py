@@ -37,9 +37,9 @@ EXIT_TIMEOUT = 3
 # does then is to hang, or to abort.
 _STUB_TIMEOUT = 300
 # Bytes of shared memory for a stub's tensors, and by which it grows where they do not fit. A page's lines mostly do at
-# first, and any page does at 52 MB. By steps of what is missing, holes between tensors of many sizes have it grow for a
-# long time, and the stub sees all of it once more each time.
-STUB_MEMORY, _STUB_MEMORY_STEP = 4 << 20, 16 << 20
+# first, and any page does after one step. By smaller ones, holes between tensors of many sizes have it grow for a long
+# time, and the stub sees all of it once more each time.
+STUB_MEMORY, _STUB_MEMORY_STEP = 4 << 20, 48 << 20
 
 _PACKAGES = Path(sysconfig.get_path("platlib"))
 _WHEEL = _PACKAGES / "pytriton" / "tritonserver"
