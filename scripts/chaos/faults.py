@@ -53,6 +53,8 @@ class Fault:
         cuts: whether the process that holds the clients' connections dies: what is then in its hands is lost, since
             nobody is left to answer it.
         ends: whether the server is not to come back.
+        asked: the calls that clients make, by name; all where none is named.
+        back: the goal: seconds after which clients are served again.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Fault:
     within: Sequence[str] = ()
     cuts: bool = False
     ends: bool = False
+    asked: Sequence[str] = ()
+    back: float = 10.0
 
 
 def faults(environment: Mapping[str, str] = os.environ) -> list[Fault]:
@@ -90,9 +94,13 @@ def faults(environment: Mapping[str, str] = os.environ) -> list[Fault]:
         Fault("sigterm", "SIGTERM", _sigterm, ends=True),
     ]
     if environment.get("DOTS_MODEL_PATH"):
-        found.insert(5, Fault("vllm", "kill -9 of vLLM's engine", _killing(processes.vllm_engine)))
+        kill = _killing(processes.vllm_engine)
+        found.insert(5, Fault("vllm", "kill -9 of vLLM's engine, DotsOCR asked", kill, asked=["DotsOCR"], back=_LOADED))
     return found
 
+
+# Seconds for vLLM to start and load a tiny model on two cores.
+_LOADED = 60.0
 
 # Seconds for a whole request, so that the patience with slow clients can be watched.
 _SHORT = {"OCR_REQUEST_TIMEOUT": "10", "OCR_DOCUMENT_TIMEOUT": "10"}
