@@ -34,7 +34,7 @@ FLOORS = [
     {"adapter.pdf_pages", "adapter.searchable_pdf", "adapter.addresses"},
     {"adapter.pdf_protocol", "adapter.labels", "adapter.pixels"},
     {"adapter.logs", "adapter.dots", "adapter.dots.geometry", "adapter.internvl", "adapter.page", "adapter.repetition"},
-    {"adapter.settings", "adapter.errors", "adapter.metrics", "adapter.context"},
+    {"adapter.settings", "adapter.errors", "adapter.metrics", "adapter.context", "adapter.heap"},
 ]
 
 
