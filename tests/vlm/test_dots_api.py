@@ -166,12 +166,17 @@ def leave_without_an_answer(server: Launched, row: dict[str, Any]) -> None:
         wait_until_the_adapter_knows(server)
 
 
+_ATTEMPTS = 4
+
+
 @pytest.mark.parametrize("leave", [leave_a_stream, leave_without_an_answer])
 def test_who_hangs_up_stops_the_engines_work(dots, tiny_models, leave):
     row = max(rows(tiny_models, "prompt_layout_all_en"), key=lambda row: len(row["answer"]))
     row = {**row, "temperature": 0}
     del row["answer"]
-    assert tokens_of(dots, lambda: leave(dots, row)) < tokens_of(dots, lambda: ask(dots, **row))
+    whole = tokens_of(dots, lambda: ask(dots, **row))
+    # On a busy machine the engine may be done before anybody has left: that says nothing.
+    assert any(tokens_of(dots, lambda: leave(dots, row)) < whole for _ in range(_ATTEMPTS))
 
 
 def tokens_of(server: Launched, work: Callable[[], object]) -> float:
