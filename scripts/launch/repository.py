@@ -8,6 +8,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from scripts.launch.layout import PROFILE_SETTING, Precision, SettingError, Wanted
+from scripts.launch.triton import CONFIGURATION
 
 # Flags of Linux' /proc/cpuinfo: x86's two instruction sets for it, and Arm's.
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -20,7 +21,7 @@ def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return any(line[:1] in (["flags"], ["Features"]) and _BFLOAT16.intersection(line) for line in lines)
 
 
-def build(destination: Path, repository: Path, name: str, wanted: Wanted, *, on_cpu: bool = True) -> None:
+def build(destination: Path, repository: Path, name: str, wanted: Wanted) -> None:
     """Lay out a model repository that differs from another one in the configurations of a name.
 
     Everything else are links: nothing is written to `repository`.
@@ -29,9 +30,8 @@ def build(destination: Path, repository: Path, name: str, wanted: Wanted, *, on_
         destination: a folder to be made.
         repository: the model repository.
         name: of the named configurations (configs/NAME.pbtxt).
-        wanted: how the OCR models are to run.
-        on_cpu: whether they run on processors, to which precision, instances and threads belong; otherwise the default
-            profile alone is as wanted.
+        wanted: how the OCR models are to run. Precision, instances and threads are a CPU's, and so its configuration's;
+            in another one the default profile alone is as wanted.
 
     Raises:
         SettingError: there is no such profile as is wanted.
@@ -47,7 +47,7 @@ def build(destination: Path, repository: Path, name: str, wanted: Wanted, *, on_
         for entry in model.iterdir():
             if entry.name != "configs":
                 (folder / entry.name).symlink_to(entry)
-        made = text_format.MessageToString(_configuration(model, name, wanted, on_cpu))
+        made = text_format.MessageToString(_configuration(model, name, wanted))
         (folder / "configs" / f"{name}.pbtxt").write_text(made)
 
 
@@ -63,12 +63,12 @@ def configuration(model: Path, name: str) -> ModelConfig:
     return text_format.Parse((named if named.exists() else model / "config.pbtxt").read_text(), ModelConfig())
 
 
-def _configuration(model: Path, name: str, wanted: Wanted, on_cpu: bool) -> ModelConfig:
+def _configuration(model: Path, name: str, wanted: Wanted) -> ModelConfig:
     """The same, as wanted."""
     config = configuration(model, name)
     if config.name == "ocr_ensemble" and wanted.profile:
         config.parameters["default_profile"].string_value = wanted.profile
-    if not on_cpu:
+    if name != CONFIGURATION:
         return config
     if config.backend == "onnxruntime":
         instances = wanted.layout.of(config.name)

@@ -192,7 +192,7 @@ def _triton(
         wanted = replace(wanted, precision=Precision.EXACT)
     if on_cpu or wanted.profile:
         models = run.plain / "models"
-        repository.build(models, ROOT / "model_repository", installation.configuration, wanted, on_cpu=on_cpu)
+        repository.build(models, ROOT / "model_repository", installation.configuration, wanted)
     shared_memory.check_room(installation, models)
     log = triton.ServerLog(logs / "triton.log", say)
     return Service(

@@ -109,7 +109,7 @@ def test_a_setting_chooses_the_profile_that_reads_where_none_is_named(tmp_path: 
 
 
 def test_on_a_gpu_the_profile_alone_is_as_wanted(tmp_path: Path) -> None:
-    build(tmp_path / "models", REPOSITORY, "cuda", Wanted(Precision.FAST, LAYOUT, "PP-OCRv4_mobile"), on_cpu=False)
+    build(tmp_path / "models", REPOSITORY, "cuda", Wanted(Precision.FAST, LAYOUT, "PP-OCRv4_mobile"))
     for model in ("det_onnx", "cls_onnx", "rec_onnx", "ocr_ensemble"):
         made = configuration(tmp_path / "models", model, "cuda")
         file = REPOSITORY / model / "configs" / "cuda.pbtxt"
