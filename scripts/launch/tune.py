@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.client import UploadError, upload
-from scripts.launch.layout import Instances, Layout, Machine, Mode, Precision, SettingError, Wanted, save, usual, wish
+from scripts.launch.layout import Instances, Layout, Machine, Mode, SettingError, Wanted, save, usual, wish
 from scripts.launch.ports import Listeners, PortError
 from scripts.launch.server import ROOT, TUNED, Server, running_server
 from scripts.launch.signals import until_signal
@@ -38,30 +38,29 @@ def main() -> int:
     parser.add_argument("pictures", nargs="*", type=Path, metavar="PICTURE", help="what to read (default: the example)")
     pictures = parser.parse_args().pictures or [ROOT / "docs" / "example.png"]
     try:
-        precision = wish(os.environ, TUNED).precision
-        asyncio.run(until_signal(_tune(pictures, precision)))
+        asyncio.run(until_signal(_tune(pictures, wish(os.environ, TUNED))))
     except (OSError, PortError, SettingError, TritonError, GaveUp, UploadError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-async def _tune(pictures: Sequence[Path], precision: Precision) -> None:
+async def _tune(pictures: Sequence[Path], wanted: Wanted) -> None:
     machine = Machine.here()
-    _say(f"{machine.cpus} CPUs ({machine.processor}), {precision.value}, {len(pictures)} pictures")
+    _say(f"{machine.cpus} CPUs ({machine.processor}), {wanted.precision.value}, {len(pictures)} pictures")
     found = {}
     for mode in Mode:
-        found[mode] = await _best(mode, machine.cpus, pictures, precision)
+        found[mode] = await _best(mode, machine.cpus, pictures, wanted)
     save(TUNED, machine, found)
     _say(f"Kept in {TUNED.relative_to(ROOT)}.")
 
 
-async def _best(mode: Mode, cpus: int, pictures: Sequence[Path], precision: Precision) -> Layout:
+async def _best(mode: Mode, cpus: int, pictures: Sequence[Path], wanted: Wanted) -> Layout:
     best = usual(mode, cpus)
-    fastest = await _pages_per_second(best, mode, pictures, precision)
+    fastest = await _pages_per_second(best, mode, pictures, wanted)
     for part in ("recognition", "detection", "lines"):
         for layout in _others(best, part, cpus):
-            speed = await _pages_per_second(layout, mode, pictures, precision)
+            speed = await _pages_per_second(layout, mode, pictures, wanted)
             if speed > fastest * (1 + _LEAST_GAIN):
                 best, fastest = layout, speed
     _say(f"{mode.value}: {fastest:.2f} pages/s with {_in_words(best)}")
@@ -81,8 +80,8 @@ def _others(layout: Layout, part: str, cpus: int) -> Iterator[Layout]:
             yield replace(layout, **{part: value})
 
 
-async def _pages_per_second(layout: Layout, mode: Mode, pictures: Sequence[Path], precision: Precision) -> float:
-    async with running_server(Listeners.free(), lambda line: None, wanted=Wanted(precision, layout)) as server:
+async def _pages_per_second(layout: Layout, mode: Mode, pictures: Sequence[Path], wanted: Wanted) -> float:
+    async with running_server(Listeners.free(), lambda line: None, wanted=replace(wanted, layout=layout)) as server:
         rounds = [await _round(server, pictures, _CLIENTS[mode]) for _ in range(_ROUNDS)][1:]
     speed = statistics.median(rounds)
     _say(f"  {mode.value}: {speed:.2f} pages/s with {_in_words(layout)}")
