@@ -1,7 +1,9 @@
 """A client that leaves, and a request that takes too long, cost Triton nothing more."""
 
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -19,14 +21,17 @@ def answered_soon(adapter: Any) -> None:
     assert time.perf_counter() - start < 3.0
 
 
-def in_background(adapter: Any, orders: dict[str, Any], patience: float) -> threading.Thread:
-    def ask() -> None:
-        with pytest.raises(httpx.TimeoutException):
-            adapter.upload(orders, timeout=patience)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    return thread
+@contextmanager
+def asked(adapter: Any, orders: dict[str, Any]) -> Iterator[None]:
+    """A client that has sent its picture, and that leaves without the answer at the end of the block."""
+    files = {"file": ("orders.png", picture(orders))}
+    request = httpx.Request("POST", f"{adapter.url}/upload", files=files)
+    client = HTTPConnection(request.url.host, request.url.port or 80)
+    try:
+        client.request("POST", "/upload", request.read(), dict(request.headers))
+        yield
+    finally:
+        client.close()
 
 
 def wait_for(adapter: Any, metric: str, value: float) -> None:
@@ -45,13 +50,12 @@ def test_a_client_that_leaves_cancels_its_work_in_triton(adapter: Any) -> None:
 
 def test_a_client_that_leaves_the_queue_never_reaches_triton(adapter_with: Any) -> None:
     adapter = adapter_with(max_in_flight=1)
-    first = in_background(adapter, {"sleep": LONG}, patience=2.0)
-    wait_for(adapter, "ocr_in_flight", 1)
-    second = in_background(adapter, {"sleep": LONG}, patience=0.5)
-    wait_for(adapter, "ocr_queue_waiting", 1)
-    second.join()
-    wait_for(adapter, "ocr_queue_waiting", 0)
-    first.join()
+    with asked(adapter, {"sleep": LONG}):
+        wait_for(adapter, "ocr_in_flight", 1)
+        with asked(adapter, {"sleep": LONG}):
+            wait_for(adapter, "ocr_queue_waiting", 1)
+        wait_for(adapter, "ocr_queue_waiting", 0)
+        assert adapter.metric("ocr_in_flight") == 1
     answered_soon(adapter)
 
 
@@ -64,17 +68,15 @@ def test_a_request_is_ended_at_its_deadline_and_so_is_its_work(adapter_with: Any
 
 def test_beyond_the_queue_requests_are_refused_at_once_and_told_to_come_again(adapter_with: Any) -> None:
     adapter = adapter_with(max_in_flight=1, max_waiting=1)
-    waiting = []
-    for metric in ("ocr_in_flight", "ocr_queue_waiting"):
-        waiting.append(in_background(adapter, {"sleep": LONG}, patience=2.0))
-        wait_for(adapter, metric, 1)
-    start = time.perf_counter()
-    answer = adapter.upload({})
-    assert time.perf_counter() - start < 0.5
-    assert (answer.status_code, answer.json()["success"]) == (503, False)
-    assert int(answer.headers["Retry-After"]) >= 1
-    for thread in waiting:
-        thread.join()
+    with ExitStack() as waiting:
+        for metric in ("ocr_in_flight", "ocr_queue_waiting"):
+            waiting.enter_context(asked(adapter, {"sleep": LONG}))
+            wait_for(adapter, metric, 1)
+        start = time.perf_counter()
+        answer = adapter.upload({})
+        assert time.perf_counter() - start < 5.0
+        assert (answer.status_code, answer.json()["success"]) == (503, False)
+        assert int(answer.headers["Retry-After"]) >= 1
     answered_soon(adapter)
 
 

@@ -182,16 +182,16 @@ def test_a_failure_before_the_first_token_has_its_status_when_streamed_too(vlms:
 
 def test_beyond_the_queue_the_answer_is_429_at_once(vlms: Any, adapter_with: Any) -> None:
     adapter = adapter_with(vlm_max_in_flight=1, vlm_max_waiting=0)
-    order = vlms.order("a", delay=1.5)
+    order = vlms.order("a", delay=4.0)
     running = threading.Thread(target=ask, args=(adapter, order.picture()))
     running.start()
-    assert eventually(lambda: adapter.metric("ocr_in_flight") == 1, 2)
+    assert eventually(lambda: adapter.metric("ocr_in_flight") == 1, 3)
     start = time.perf_counter()
     for stream in (False, True):
         answer = ask(adapter, order.picture(), stream=stream)
         assert (answer.status_code, answer.json()) == (429, {"error": "Server is busy processing another request"})
         assert int(answer.headers["Retry-After"]) >= 1
-    assert time.perf_counter() - start < 1.0
+    assert time.perf_counter() - start < 3.0
     running.join()
 
 
