@@ -58,6 +58,7 @@ class Draughtsman:
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
         except BrokenProcessPool as error:
+            _kill(pool)
             if pool is self._pool:
                 self._pool = _pool()
             raise InternalError("the picture could not be drawn") from error
@@ -66,6 +67,13 @@ class Draughtsman:
 def _pool() -> ProcessPoolExecutor:
     # The processes start when they are needed. Not by fork: gRPC's threads would not survive it.
     return ProcessPoolExecutor(_PROCESSES, multiprocessing.get_context("spawn"), _be_lenient)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """Python 3.14's `kill_workers`. A broken pool ends its processes, but not one that was just being started, which
+    may wait for ever for a lock that the dead one held, and the pool, and Python's exit, for it."""
+    for process in list((pool._processes or {}).values()):
+        process.kill()
 
 
 def _be_lenient() -> None:

@@ -5,8 +5,10 @@ import io
 import os
 import signal
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator
+from multiprocessing.context import SpawnProcess
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ from PIL import Image
 from adapter.drawing import Draughtsman
 from adapter.errors import InternalError, UnreadableImageError
 from adapter.labels import Label, TextLayer
+from scripts.launched import eventually
 from tests.pages import ENGLISH, draw, encode, exif_turned
 
 QUAD = ((100.0, 40.0), (300.0, 40.0), (300.0, 80.0), (100.0, 80.0))
@@ -144,6 +147,32 @@ def test_a_killed_process_fails_one_drawing_and_the_next_is_made() -> None:
         return jpeg
 
     assert asyncio.run(work())
+
+
+def test_a_process_killed_while_it_answers_and_another_is_started_leaves_none_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = SpawnProcess.start
+
+    def kill_the_other(process: SpawnProcess) -> None:
+        start(process)
+        for pid in pool._processes:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)  # in which the pool ends the processes that it knows
+
+    async def work() -> None:
+        busy = pool.submit(time.sleep, 60)
+        monkeypatch.setattr(SpawnProcess, "start", kill_the_other)
+        pool._result_queue._wlock.acquire()  # as by one that is killed in the middle of an answer
+        with pytest.raises(InternalError):
+            await draughtsman.jpeg(blank())
+        assert busy.exception()
+
+    draughtsman = Draughtsman()
+    pool = draughtsman._pool
+    asyncio.run(work())
+    assert eventually(lambda: not any(process.is_alive() for process in pool._processes.values()), 10)
+    draughtsman.close()
 
 
 def test_a_picture_becomes_a_pdf_that_can_be_searched(draughtsman: Draughtsman) -> None:
