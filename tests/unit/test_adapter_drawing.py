@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 import cv2
 import numpy as np
@@ -169,7 +170,7 @@ def test_a_process_killed_while_it_answers_and_another_is_started_leaves_none_be
         assert busy.exception()
 
     draughtsman = Draughtsman()
-    pool = draughtsman._pool
+    pool: Any = draughtsman._pool
     asyncio.run(work())
     assert eventually(lambda: not any(process.is_alive() for process in pool._processes.values()), 10)
     draughtsman.close()
