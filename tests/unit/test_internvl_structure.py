@@ -89,4 +89,4 @@ def test_chinese_headings_and_labels_are_known() -> None:
 def test_odd_texts_take_no_time(text: str) -> None:
     start = time.perf_counter()
     passages(text)
-    assert time.perf_counter() - start < 1.0
+    assert time.perf_counter() - start < 5.0

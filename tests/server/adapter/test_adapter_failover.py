@@ -79,7 +79,7 @@ def ready(fleet: list[StandInTriton], model: str) -> bool:
     async def ask() -> bool:
         servers = Tritons([Triton(server.grpc, 10.0, "") for server in fleet], 10.0)
         try:
-            return await servers.ready([model], 5.0)
+            return await servers.ready([model], 10.0)
         finally:
             await servers.close()
 
@@ -90,5 +90,5 @@ def test_they_are_ready_as_soon_as_one_is(fleet: list[StandInTriton]) -> None:
     with fleet[0].frozen():
         start = time.perf_counter()
         assert ready(fleet, "ocr_ensemble")
-        assert time.perf_counter() - start < 4.0
+        assert time.perf_counter() - start < 9.0
     assert not ready(fleet, "no_such_model")

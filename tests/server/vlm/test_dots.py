@@ -140,11 +140,11 @@ def test_a_client_that_leaves_cancels_the_models_work(vlms: Any, adapter: Any, s
             next(answer.iter_lines())
     else:
         with pytest.raises(httpx.TimeoutException):
-            ask(adapter, order.picture(), timeout=0.5, prompt_type="prompt_ocr")
+            ask(adapter, order.picture(), timeout=2.0, prompt_type="prompt_ocr")
     seen = order.seen()
     assert seen["cancelled"]
-    assert seen["sent"] < 20
-    assert eventually(lambda: adapter.metric("ocr_in_flight") == 0, 2)
+    assert seen["sent"] < 60
+    assert eventually(lambda: adapter.metric("ocr_in_flight") == 0, 10)
 
 
 @pytest.mark.parametrize("stream", [False, True])

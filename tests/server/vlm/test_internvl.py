@@ -282,10 +282,10 @@ def test_the_start_page_says_what_is_here(adapter: Any) -> None:
 def test_a_client_that_leaves_cancels_the_models_work(vlms: Any, adapter: Any) -> None:
     order = vlms.order(*["a "] * 100, delay=0.1)
     with pytest.raises(httpx.TimeoutException):
-        process(adapter, order.picture(), timeout=0.5)
+        process(adapter, order.picture(), timeout=2.0)
     seen = order.seen()
     assert seen["cancelled"]
-    assert seen["sent"] < 20
+    assert seen["sent"] < 60
 
 
 def test_while_the_model_is_loaded_anew_what_runs_ends_and_what_arrives_waits(vlms: Any, adapter: Any) -> None:
@@ -293,7 +293,7 @@ def test_while_the_model_is_loaded_anew_what_runs_ends_and_what_arrives_waits(vl
     before = len(vlms.loads())
     with vlms.loading(sleep=0.5), ThreadPoolExecutor(3) as pool:
         first = pool.submit(process, adapter, running.picture())
-        assert eventually(lambda: adapter.metric("ocr_in_flight") == 1, 2)
+        assert eventually(lambda: adapter.metric("ocr_in_flight") == 1, 10)
         reloaded = pool.submit(reload, adapter)
         time.sleep(0.3)
         second = pool.submit(process, adapter, arriving.picture())
