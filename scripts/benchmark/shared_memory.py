@@ -25,6 +25,7 @@ from scripts.benchmark.samples import Sample
 from scripts.benchmark.triton_metrics import between
 
 _LENGTH = 4  # bytes before a string on Triton's wire
+_RELEASE_SECONDS = 10.0
 
 _numbers = itertools.count()
 
@@ -78,9 +79,22 @@ def _region(server: OurServer, size: int) -> Iterator[tuple[Any, str, Any]]:
         try:
             connection.register_system_shared_memory(name, f"/{name}", size)
             yield connection, name, handle
-            connection.unregister_system_shared_memory(name)
+            _unregister(connection, name)
         finally:
             shared_memory.destroy_shared_memory_region(handle)
+
+
+def _unregister(connection: Any, name: str) -> None:
+    """Triton may let go of a region a moment after the answer that it was used for."""
+    deadline = time.monotonic() + _RELEASE_SECONDS
+    while True:
+        try:
+            connection.unregister_system_shared_memory(name)
+            return
+        except InferenceServerException as error:
+            if "in use" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _infer(connection: Any, name: str, handle: Any, picture: Picture, profile: str) -> Any:
