@@ -19,7 +19,7 @@ from scripts.launch.server import ROOT
 
 LAUNCH = [sys.executable, "-m", "scripts.launch"]
 START_TIMEOUT = 120.0
-# Of vLLM, on a machine that has other things to do.
+# Of vLLM, and of the warm-up, on a machine that has other things to do.
 LOAD_TIMEOUT = 600.0
 
 
@@ -103,7 +103,7 @@ class Launched:
         self.wait_ready()
         self._wait_said("Ready after ", timeout)
 
-    def wait_warm(self, timeout: float = START_TIMEOUT) -> None:
+    def wait_warm(self, timeout: float = LOAD_TIMEOUT) -> None:
         """The same, and until the warm-up, which asks Triton, too, has ended."""
         self.wait_ready()
         self._wait_said("Warm after ", timeout)
