@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -16,10 +15,9 @@ from scripts.launched import Launched
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for waits in ("_GRACE", "_PAGE_PATIENCE", "_LINE_PATIENCE"):
         monkeypatch.setattr(warmup, waits, 0.0)
-    yield
 
 
 async def warm_up(triton: str) -> bool:

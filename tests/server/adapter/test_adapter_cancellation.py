@@ -1,9 +1,7 @@
 """A client that leaves, and a request that takes too long, cost Triton nothing more."""
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from http.client import HTTPConnection
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -19,19 +17,6 @@ def answered_soon(adapter: Any) -> None:
     start = time.perf_counter()
     assert adapter.upload({}).status_code == 200
     assert time.perf_counter() - start < 3.0
-
-
-@contextmanager
-def asked(adapter: Any, orders: dict[str, Any]) -> Iterator[None]:
-    """A client that has sent its picture, and that leaves without the answer at the end of the block."""
-    files = {"file": ("orders.png", picture(orders))}
-    request = httpx.Request("POST", f"{adapter.url}/upload", files=files)
-    client = HTTPConnection(request.url.host, request.url.port or 80)
-    try:
-        client.request("POST", "/upload", request.read(), dict(request.headers))
-        yield
-    finally:
-        client.close()
 
 
 def wait_for(adapter: Any, metric: str, value: float) -> None:
@@ -50,9 +35,9 @@ def test_a_client_that_leaves_cancels_its_work_in_triton(adapter: Any) -> None:
 
 def test_a_client_that_leaves_the_queue_never_reaches_triton(adapter_with: Any) -> None:
     adapter = adapter_with(max_in_flight=1)
-    with asked(adapter, {"sleep": LONG}):
+    with adapter.asked({"sleep": LONG}):
         wait_for(adapter, "ocr_in_flight", 1)
-        with asked(adapter, {"sleep": LONG}):
+        with adapter.asked({"sleep": LONG}):
             wait_for(adapter, "ocr_queue_waiting", 1)
         wait_for(adapter, "ocr_queue_waiting", 0)
         assert adapter.metric("ocr_in_flight") == 1
@@ -70,7 +55,7 @@ def test_beyond_the_queue_requests_are_refused_at_once_and_told_to_come_again(ad
     adapter = adapter_with(max_in_flight=1, max_waiting=1)
     with ExitStack() as waiting:
         for metric in ("ocr_in_flight", "ocr_queue_waiting"):
-            waiting.enter_context(asked(adapter, {"sleep": LONG}))
+            waiting.enter_context(adapter.asked({"sleep": LONG}))
             wait_for(adapter, metric, 1)
         start = time.perf_counter()
         answer = adapter.upload({})

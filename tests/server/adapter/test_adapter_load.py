@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import httpx
-import pytest
 
 from scripts.launched import eventually
 from tests.pdfs import typeset
@@ -76,21 +74,14 @@ def assert_in_flight(adapter: Any, number: int) -> None:
 
 def test_beyond_the_queue_every_api_refuses_at_once_in_its_own_form(adapter_with: Any) -> None:
     adapter = adapter_with(max_in_flight=1, max_waiting=0)
-
-    def occupy() -> None:
-        with pytest.raises(httpx.TimeoutException):
-            adapter.upload({"sleep": 30.0}, timeout=10.0)
-
-    occupying = threading.Thread(target=occupy)
-    occupying.start()
-    assert_in_flight(adapter, 1)
-    start = time.perf_counter()
-    with ThreadPoolExecutor(len(CALLS)) as pool:
-        answers = list(pool.map(lambda call: ask(adapter, call, {}), CALLS))
-    assert time.perf_counter() - start < 5.0
-    for call, answer in zip(CALLS, answers, strict=True):
-        assert_refused(call, answer)
-    occupying.join()
+    with adapter.asked({"sleep": 30.0}):
+        assert_in_flight(adapter, 1)
+        start = time.perf_counter()
+        with ThreadPoolExecutor(len(CALLS)) as pool:
+            answers = list(pool.map(lambda call: ask(adapter, call, {}), CALLS))
+        assert time.perf_counter() - start < 5.0
+        for call, answer in zip(CALLS, answers, strict=True):
+            assert_refused(call, answer)
     assert_in_flight(adapter, 0)
 
 
